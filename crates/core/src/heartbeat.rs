@@ -1,0 +1,551 @@
+//! The state machine of a heartbeat: check-ins and deadlines in, changes out.
+//!
+//! Pure: [`Heartbeat::checkin`], [`Heartbeat::lapse`] and the commands take the time and the outages as arguments and
+//! return what changed. `late` is not stored: it follows from the state and the time ([`Heartbeat::shown`]).
+//!
+//! The rules are those of the project's design page, section 4:
+//! - A run belongs to the latest slot at or before its start + early window. A check-in that belongs to a slot takes
+//!   it: from then on the next one is awaited. A started run has a deadline of its own, start + `max_runtime`.
+//! - For `every` the next slot is the end of the last run + period; while a run is open no slot is awaited.
+//! - Each missed slot, overrun and failed run counts one towards `fail_threshold`.
+
+use crate::outage::{Outage, Outages};
+use crate::reason::Reason;
+use crate::schedule::Schedule;
+use crate::time::{Span, Time};
+
+/// A success stamped up to this long after its deadline still meets it: clock skew and photo finishes. Nothing waits
+/// for it.
+pub const SLACK: Span = Span::from_seconds(1);
+
+/// Open runs that one heartbeat may have; beyond it the oldest is forgotten (a job that starts runs and never ends
+/// them is down long before).
+pub const OPEN_RUNS_MAX: usize = 100;
+
+/// What a person sets. Equal settings are shared between monitors.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Settings {
+    /// When a run is expected.
+    pub schedule: Schedule,
+    /// How late a success may be.
+    pub grace: Span,
+    /// How late a start may be, where starts are expected.
+    pub start_grace: Option<Span>,
+    /// How long a run may take; the grace where not set.
+    pub max_runtime: Option<Span>,
+    /// How early a run may start and still belong to its slot (cron only).
+    pub early_window: Option<Span>,
+    /// Failures in a row that make it down; at least 1.
+    pub fail_threshold: u16,
+    /// Successes in a row that make it up again; at least 1.
+    pub recovery_threshold: u16,
+}
+
+impl Settings {
+    /// With defaults for all that need not be named.
+    pub const fn new(schedule: Schedule, grace: Span) -> Settings {
+        Settings {
+            schedule,
+            grace,
+            start_grace: None,
+            max_runtime: None,
+            early_window: None,
+            fail_threshold: 1,
+            recovery_threshold: 1,
+        }
+    }
+
+    fn max_runtime(&self) -> Span {
+        self.max_runtime.unwrap_or(self.grace)
+    }
+
+    /// The slot awaited once a run that starts at `start` has taken its own.
+    ///
+    /// For cron: the first slot after `start` that this run does not take. The default early window is a tenth of the
+    /// period, at most five minutes.
+    fn slot_after(&self, start: Time) -> Time {
+        let next = |after: Time| self.schedule.next_after(after).unwrap_or(Time::NEVER);
+        let first = next(start);
+        if matches!(self.schedule, Schedule::Every(_)) || first == Time::NEVER {
+            return first;
+        }
+        let longest = self.early_window.unwrap_or(EARLY_WINDOW_MAX);
+        if first.since(start) > longest {
+            return first;
+        }
+        if self.early_window.is_some() {
+            return next(start + longest);
+        }
+        let second = next(first);
+        let window = longest.min(second.since(first).divided_by(10));
+        if first.since(start) <= window { second } else { first }
+    }
+}
+
+const EARLY_WINDOW_MAX: Span = Span::from_seconds(300);
+
+/// The id of a run: any UUID that its sender chose.
+pub type RunId = u128;
+
+/// What a check-in says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// A run began.
+    Start,
+    /// A run ended well.
+    Success,
+    /// A run failed.
+    Fail,
+    /// Something to keep; changes nothing.
+    Log,
+    /// A run ended with this status; 0 is a success.
+    Exit(u8),
+}
+
+/// One check-in as far as decisions need it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkin {
+    /// When it was received.
+    pub at: Time,
+    /// What it says.
+    pub signal: Signal,
+    /// Pairs a start with its end.
+    pub run: Option<RunId>,
+}
+
+/// The stored part of a heartbeat's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Nothing yet.
+    New,
+    /// Reporting as expected, or late.
+    Up,
+    /// Enough failures.
+    Down,
+    /// Not watched until resumed, or until it reports.
+    Paused,
+}
+
+/// What people see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// Nothing yet.
+    New,
+    /// As expected.
+    Up,
+    /// In grace, or failures below the threshold.
+    Late,
+    /// Enough failures.
+    Down,
+    /// Not watched.
+    Paused,
+}
+
+impl Shown {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Shown::New => "new",
+            Shown::Up => "up",
+            Shown::Late => "late",
+            Shown::Down => "down",
+            Shown::Paused => "paused",
+        }
+    }
+}
+
+/// A run that has started and not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Its id, where the sender gave one.
+    pub id: Option<RunId>,
+    /// When its start was received.
+    pub started: Time,
+}
+
+/// A heartbeat's state. Small: there may be a million of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heartbeat {
+    /// The stored state.
+    pub state: State,
+    /// Failures in a row.
+    pub failures: u16,
+    /// Successes in a row while down.
+    pub successes: u16,
+    /// Since when it is in this state: for `Down` when the thing went wrong.
+    pub since: Time,
+    /// The stamp of the newest success or failure; `Time::MIN` before the first.
+    pub last_end: Time,
+    /// The slot awaited; `Time::NEVER` where none is.
+    pub awaited: Time,
+    /// Open runs and what else few monitors have.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What few heartbeats need at a given moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rare {
+    /// Open runs, oldest first.
+    pub runs: Vec<Run>,
+    /// The id of the run that ended last: a start of it that is read afterwards opens nothing.
+    pub ended: Option<RunId>,
+    /// Settings were changed at this time: a deadline counts from here at the earliest.
+    pub edited: Time,
+}
+
+/// A deadline that nothing has met yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Deadline {
+    due: Time,
+    limit: Span,
+    kind: Missed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Missed {
+    Success,
+    Start,
+    End(Run),
+}
+
+/// A change that is news: it opens, resolves or closes an incident.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// It went down.
+    Down(Cause),
+    /// It is up again.
+    Recovered {
+        /// The stamp of the success.
+        at: Time,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// Why it went down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cause {
+    /// The kind of failure.
+    pub reason: Reason,
+    /// When the thing went wrong: the deadline, or the failed run's report.
+    pub at: Time,
+    /// When it had been expected.
+    pub expected: Option<Time>,
+    /// The exit status reported.
+    pub exit_status: Option<u8>,
+    /// The outage of ours that moved the deadline.
+    pub outage: Option<Outage>,
+}
+
+impl Heartbeat {
+    /// Made at `at`, nothing heard yet.
+    pub const fn new(at: Time) -> Heartbeat {
+        Heartbeat {
+            state: State::New,
+            failures: 0,
+            successes: 0,
+            since: at,
+            last_end: Time::MIN,
+            awaited: Time::NEVER,
+            rare: None,
+        }
+    }
+
+    /// The state for people at `now`.
+    pub fn shown(&self, now: Time) -> Shown {
+        match self.state {
+            State::New => Shown::New,
+            State::Down => Shown::Down,
+            State::Paused => Shown::Paused,
+            State::Up if self.failures > 0 || self.awaited <= now => Shown::Late,
+            State::Up => Shown::Up,
+        }
+    }
+
+    /// Since when it is in the state that [`Heartbeat::shown`] says.
+    pub fn shown_since(&self, now: Time) -> Time {
+        match self.shown(now) {
+            Shown::Late if self.awaited <= now => self.awaited,
+            Shown::Late => self.last_end.max(self.since),
+            _ => self.since,
+        }
+    }
+
+    /// Open runs, oldest first.
+    pub fn runs(&self) -> &[Run] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.runs)
+    }
+
+    /// The earliest instant at which something may lapse, outages left aside; `Time::NEVER` where nothing can.
+    pub fn earliest(&self, settings: &Settings) -> Time {
+        self.deadlines(settings).map(|d| d.due + d.limit).min().unwrap_or(Time::NEVER)
+    }
+
+    /// The earliest instant at which something lapses, with our outages taken into account.
+    pub fn next_lapse(&self, settings: &Settings, outages: &Outages) -> Time {
+        self.first_deadline(settings, outages).map_or(Time::NEVER, |(at, ..)| at)
+    }
+
+    fn deadlines<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = Deadline> + 'a {
+        let edited = self.rare.as_ref().map_or(Time::MIN, |rare| rare.edited);
+        let slot = (self.state == State::Up && self.awaited != Time::NEVER)
+            .then(|| self.awaited.max(edited));
+        let success = slot.map(|due| Deadline { due, limit: settings.grace, kind: Missed::Success });
+        let start = slot
+            .zip(settings.start_grace)
+            .map(|(due, limit)| Deadline { due, limit, kind: Missed::Start });
+        let runs = if self.state == State::Down { &[] } else { self.runs() };
+        let ends = runs.iter().map(move |run| Deadline {
+            due: run.started.max(edited),
+            limit: settings.max_runtime(),
+            kind: Missed::End(*run),
+        });
+        // A start that is missed at the very instant of the success is said as the missed success.
+        success.into_iter().chain(start).chain(ends)
+    }
+
+    fn first_deadline(&self, settings: &Settings, outages: &Outages) -> Option<(Time, Deadline, Option<Outage>)> {
+        self.deadlines(settings)
+            .map(|deadline| {
+                let (at, outage) = outages.moved(deadline.due, deadline.limit);
+                (at, deadline, outage)
+            })
+            .min_by_key(|(at, ..)| *at)
+            .filter(|(at, ..)| *at != Time::NEVER)
+    }
+
+    /// Judges every deadline at or before `until`; the caller has read all that was acknowledged.
+    ///
+    /// Each step takes a slot or a run away, and the slots of a schedule ascend by a second at least; once down,
+    /// nothing is left to lapse. With a high threshold and a short period after a long silence the rest is counted in
+    /// one go.
+    pub fn lapse(&mut self, settings: &Settings, outages: &Outages, until: Time) -> Option<Change> {
+        while let Some((at, deadline, outage)) = self.first_deadline(settings, outages)
+            && at <= until
+        {
+            let reason = match (outage, deadline.kind) {
+                (Some(_), _) => Reason::UnheardSinceOutage,
+                (None, Missed::Success) => Reason::MissedDeadline,
+                (None, Missed::Start) => Reason::MissedStart,
+                (None, Missed::End(_)) => Reason::Overran,
+            };
+            match deadline.kind {
+                Missed::Success | Missed::Start => {
+                    self.awaited = settings.schedule.next_after(self.awaited).unwrap_or(Time::NEVER);
+                }
+                Missed::End(run) => self.forget_run(run, settings),
+            }
+            let cause = Cause { reason, at, expected: Some(deadline.due), exit_status: None, outage };
+            if let Some(change) = self.failed(settings, cause) {
+                return Some(change);
+            }
+        }
+        None
+    }
+
+    /// An overrun run is counted and forgotten; for `every` the next slot counts from its start.
+    fn forget_run(&mut self, run: Run, settings: &Settings) {
+        if let Some(rare) = &mut self.rare {
+            rare.runs.retain(|open| *open != run);
+        }
+        if self.state == State::Up && self.awaited == Time::NEVER && self.runs().is_empty() {
+            self.awaited = settings.slot_after(run.started);
+        }
+    }
+
+    fn failed(&mut self, settings: &Settings, cause: Cause) -> Option<Change> {
+        self.failures = self.failures.saturating_add(1);
+        self.successes = 0;
+        if self.state == State::Down || self.failures < settings.fail_threshold.max(1) {
+            return None;
+        }
+        self.state = State::Down;
+        self.since = cause.at;
+        Some(Change::Down(cause))
+    }
+
+    /// Folds one check-in. Deadlines that lapsed before it are judged first, so a success read by a late decider
+    /// opens and resolves with true times.
+    ///
+    /// Returns at most two changes, in order.
+    pub fn checkin(&mut self, settings: &Settings, outages: &Outages, checkin: Checkin) -> [Option<Change>; 2] {
+        let lapsed = self.lapse(settings, outages, Time::from_micros((checkin.at - SLACK).as_micros() - 1));
+        let changed = match checkin.signal {
+            Signal::Log => None,
+            Signal::Start => {
+                self.started(settings, checkin);
+                None
+            }
+            Signal::Success | Signal::Exit(0) => self.succeeded(settings, checkin),
+            Signal::Fail => self.run_failed(settings, checkin, Reason::ReportedFailure, None),
+            Signal::Exit(status) => self.run_failed(settings, checkin, Reason::ExitStatus, Some(status)),
+        };
+        [lapsed, changed]
+    }
+
+    fn started(&mut self, settings: &Settings, checkin: Checkin) {
+        // A start that is read after its own end, through another replica, opens nothing.
+        let ended = self.rare.as_ref().and_then(|rare| rare.ended);
+        if checkin.at <= self.last_end && ended == checkin.run {
+            return;
+        }
+        let run = Run { id: checkin.run, started: checkin.at };
+        let rare = self.rare_mut();
+        rare.runs.retain(|open| open.id != run.id);
+        if rare.runs.len() >= OPEN_RUNS_MAX {
+            rare.runs.remove(0);
+        }
+        rare.runs.push(run);
+        if self.state == State::Up {
+            self.awaited = match settings.schedule {
+                Schedule::Every(_) => Time::NEVER,
+                Schedule::Cron(_) => self.awaited.max(settings.slot_after(checkin.at)),
+            };
+        }
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare { runs: Vec::new(), ended: None, edited: Time::MIN }))
+    }
+
+    /// Takes the open run that this end belongs to: the one of its id; without an id the one without id, else the
+    /// latest (as Healthchecks has it, where a bare end clears the timer). Answers when the run started.
+    fn end_run(&mut self, checkin: Checkin) -> Time {
+        let Some(rare) = &mut self.rare else { return checkin.at };
+        let place = rare.runs.iter().rposition(|run| run.id == checkin.run);
+        let place = if checkin.run.is_none() { place.or_else(|| rare.runs.len().checked_sub(1)) } else { place };
+        rare.ended = checkin.run;
+        match place {
+            Some(place) => rare.runs.remove(place).started,
+            None => checkin.at,
+        }
+    }
+
+    /// The slot awaited after a run from `started` to `ended`.
+    fn await_next(&mut self, settings: &Settings, started: Time, ended: Time) {
+        self.awaited = match settings.schedule {
+            Schedule::Every(_) => settings.slot_after(ended),
+            Schedule::Cron(_) => {
+                let next = settings.slot_after(started);
+                if self.awaited == Time::NEVER { next } else { self.awaited.max(next) }
+            }
+        };
+    }
+
+    /// An end that is older than one already folded changes nothing but history.
+    fn is_stale(&self, checkin: Checkin) -> bool {
+        checkin.at + SLACK < self.last_end
+    }
+
+    fn succeeded(&mut self, settings: &Settings, checkin: Checkin) -> Option<Change> {
+        let started = self.end_run(checkin);
+        if self.is_stale(checkin) {
+            return None;
+        }
+        // In a row means: no awaited slot of its own was missed since the success before.
+        let in_time = self.last_end == Time::MIN || checkin.at <= self.awaited + settings.grace + SLACK;
+        let was = self.state;
+        self.last_end = self.last_end.max(checkin.at);
+        self.successes = if in_time { self.successes.saturating_add(1) } else { 1 };
+        self.await_next(settings, started, checkin.at);
+        if was == State::Down && self.successes < settings.recovery_threshold.max(1) {
+            return None;
+        }
+        self.failures = 0;
+        self.successes = 0;
+        if was == State::Up {
+            self.tidy();
+            return None;
+        }
+        let reason = if checkin.at <= self.since { Reason::RecordedLate } else { Reason::Success };
+        self.state = State::Up;
+        self.since = checkin.at;
+        if was == State::Down {
+            self.drop_overrun_runs(settings, checkin.at);
+        }
+        self.tidy();
+        (was == State::Down).then_some(Change::Recovered { at: checkin.at, reason })
+    }
+
+    /// Runs whose limit passed while it was down were part of that; they are no news after the recovery.
+    fn drop_overrun_runs(&mut self, settings: &Settings, now: Time) {
+        let limit = settings.max_runtime();
+        if let Some(rare) = &mut self.rare {
+            rare.runs.retain(|run| run.started + limit > now);
+        }
+    }
+
+    fn tidy(&mut self) {
+        let idle = |rare: &Rare| rare.runs.is_empty() && rare.ended.is_none() && rare.edited <= self.last_end;
+        if self.rare.as_deref().is_some_and(idle) {
+            self.rare = None;
+        }
+    }
+
+    fn run_failed(
+        &mut self,
+        settings: &Settings,
+        checkin: Checkin,
+        reason: Reason,
+        exit_status: Option<u8>,
+    ) -> Option<Change> {
+        let started = self.end_run(checkin);
+        if self.is_stale(checkin) {
+            return None;
+        }
+        self.last_end = self.last_end.max(checkin.at);
+        if matches!(self.state, State::New | State::Paused) {
+            self.state = State::Up;
+            self.since = checkin.at;
+            self.failures = 0;
+        }
+        self.await_next(settings, started, checkin.at);
+        self.failed(settings, Cause { reason, at: checkin.at, expected: None, exit_status, outage: None })
+    }
+
+    /// A person pauses it: nothing is expected until it is resumed or reports.
+    pub fn pause(&mut self, at: Time) {
+        if self.state != State::Paused {
+            *self = Heartbeat { state: State::Paused, last_end: self.last_end, ..Heartbeat::new(at) };
+        }
+    }
+
+    /// A person resumes it: as new, until it reports.
+    pub fn resume(&mut self, at: Time) {
+        if self.state == State::Paused {
+            *self = Heartbeat::new(at);
+        }
+    }
+
+    /// Its settings were changed at `at`: judged anew from the last check-in; a deadline that the change put into the
+    /// past counts from the change.
+    ///
+    /// Never goes down by itself. A monitor that was down by silence and is not overdue by the new settings is up
+    /// again; one that failed stays down until it reports.
+    pub fn edit(&mut self, settings: &Settings, outages: &Outages, at: Time, down_by_silence: bool) -> Option<Change> {
+        let was_down = self.state == State::Down;
+        if self.last_end == Time::MIN || matches!(self.state, State::New | State::Paused) {
+            return None;
+        }
+        let open = self.state == State::Up && !self.runs().is_empty();
+        self.awaited = match settings.schedule {
+            Schedule::Every(_) if open => Time::NEVER,
+            _ => settings.slot_after(self.last_end),
+        };
+        self.successes = 0;
+        if was_down {
+            let overdue = outages.moved(self.awaited, settings.grace).0 <= at;
+            if !down_by_silence || overdue {
+                return None;
+            }
+            self.state = State::Up;
+            self.since = at;
+            self.failures = 0;
+        }
+        self.rare_mut().edited = at;
+        was_down.then_some(Change::Recovered { at, reason: Reason::Edited })
+    }
+}
+
+#[cfg(test)]
+mod tests;
