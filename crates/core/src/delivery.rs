@@ -129,14 +129,18 @@ impl ErrorClass {
             ErrorClass::Http4xx => "The destination refused the message.",
             ErrorClass::Http5xx => "The destination failed while handling the message.",
             ErrorClass::RateLimited => "The destination asked for fewer messages.",
-            ErrorClass::Auth => "The destination does not accept the channel's credentials; renew them.",
+            ErrorClass::Auth => {
+                "The destination does not accept the channel's credentials; renew them."
+            }
             ErrorClass::Gone => "The destination says it is gone for good.",
             ErrorClass::BlockedByPolicy => {
                 "The destination's address is not allowed; an administrator can name it in --outbound-allow."
             }
             ErrorClass::InvalidResponse => "The destination's answer could not be read.",
             ErrorClass::InvalidPayload => "The destination could not read the message.",
-            ErrorClass::InvalidConfig => "The channel's configuration cannot be used; edit the channel.",
+            ErrorClass::InvalidConfig => {
+                "The channel's configuration cannot be used; edit the channel."
+            }
             ErrorClass::ClaimTooOld => {
                 "The sender was held up for too long and sent nothing; another attempt follows."
             }
@@ -230,7 +234,11 @@ impl fmt::Display for DeadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DeadReason::GaveUp(class) => {
-                write!(f, "Given up after 72 hours of attempts. {}", class.sentence())
+                write!(
+                    f,
+                    "Given up after 72 hours of attempts. {}",
+                    class.sentence()
+                )
             }
             DeadReason::Rejected(class) => {
                 write!(f, "Not attempted any more. {}", class.sentence())
@@ -294,7 +302,10 @@ pub fn next_step(
             if final_at_once || attempts >= REFUSALS {
                 return Step::Dead(DeadReason::Rejected(class));
             }
-            (class, retry_delay(attempts.saturating_add(REFUSAL_FIRST_STEP), jitter, None))
+            (
+                class,
+                retry_delay(attempts.saturating_add(REFUSAL_FIRST_STEP), jitter, None),
+            )
         }
     };
     let next = now + delay;
@@ -332,45 +343,111 @@ mod tests {
             (9, 900),
             (u32::MAX, 900),
         ] {
-            assert_eq!(retry_delay(attempt, 1.0, None), seconds(step), "attempt {attempt}");
+            assert_eq!(
+                retry_delay(attempt, 1.0, None),
+                seconds(step),
+                "attempt {attempt}"
+            );
             let least = Span::from_millis(step * 100);
-            assert_eq!(retry_delay(attempt, 0.0, None), least, "attempt {attempt}, no luck");
+            assert_eq!(
+                retry_delay(attempt, 0.0, None),
+                least,
+                "attempt {attempt}, no luck"
+            );
         }
     }
 
     #[test]
     fn a_retry_after_is_a_floor_up_to_an_hour() {
         for (asked, waits) in [(0, 1), (1, 1), (30, 30), (3_600, 3_600), (86_400, 3_600)] {
-            assert_eq!(retry_delay(1, 1.0, Some(seconds(asked))), seconds(waits), "{asked}");
+            assert_eq!(
+                retry_delay(1, 1.0, Some(seconds(asked))),
+                seconds(waits),
+                "{asked}"
+            );
         }
-        assert_eq!(retry_delay(8, 1.0, Some(seconds(30))), seconds(900), "it never shortens");
+        assert_eq!(
+            retry_delay(8, 1.0, Some(seconds(30))),
+            seconds(900),
+            "it never shortens"
+        );
     }
 
     #[test]
     fn an_outcome_leads_to_its_step() {
         use ErrorClass::*;
-        let retry = |class| Outcome::Retry { class, retry_after: None };
+        let retry = |class| Outcome::Retry {
+            class,
+            retry_after: None,
+        };
         let reject = |class| Outcome::Reject { class };
         let rejected = |class| Step::Dead(DeadReason::Rejected(class));
         for (name, outcome, attempts, expected) in [
-            ("delivered", Outcome::Delivered { status: 204 }, 1, Step::Delivered),
-            ("a timeout is retried", retry(Timeout), 1, Step::RetryAt(T0 + seconds(1))),
-            ("and again", retry(Timeout), 40, Step::RetryAt(T0 + seconds(900))),
+            (
+                "delivered",
+                Outcome::Delivered { status: 204 },
+                1,
+                Step::Delivered,
+            ),
+            (
+                "a timeout is retried",
+                retry(Timeout),
+                1,
+                Step::RetryAt(T0 + seconds(1)),
+            ),
+            (
+                "and again",
+                retry(Timeout),
+                40,
+                Step::RetryAt(T0 + seconds(900)),
+            ),
             ("410 is final", reject(Gone), 1, rejected(Gone)),
-            ("policy is final", reject(BlockedByPolicy), 1, rejected(BlockedByPolicy)),
-            ("404 is asked again", reject(Http4xx), 1, Step::RetryAt(T0 + seconds(30))),
-            ("404 a fourth time", reject(Http4xx), 4, Step::RetryAt(T0 + seconds(300))),
-            ("404 a fifth time is believed", reject(Http4xx), 5, rejected(Http4xx)),
+            (
+                "policy is final",
+                reject(BlockedByPolicy),
+                1,
+                rejected(BlockedByPolicy),
+            ),
+            (
+                "404 is asked again",
+                reject(Http4xx),
+                1,
+                Step::RetryAt(T0 + seconds(30)),
+            ),
+            (
+                "404 a fourth time",
+                reject(Http4xx),
+                4,
+                Step::RetryAt(T0 + seconds(300)),
+            ),
+            (
+                "404 a fifth time is believed",
+                reject(Http4xx),
+                5,
+                rejected(Http4xx),
+            ),
             ("401 likewise", reject(Auth), 5, rejected(Auth)),
-            ("a redirect likewise", reject(Redirect), 7, rejected(Redirect)),
+            (
+                "a redirect likewise",
+                reject(Redirect),
+                7,
+                rejected(Redirect),
+            ),
         ] {
-            assert_eq!(next_step(outcome, attempts, T0, T0, 1.0), expected, "{name}");
+            assert_eq!(
+                next_step(outcome, attempts, T0, T0, 1.0),
+                expected,
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn after_three_days_nothing_is_attempted() {
-        let outcome = Outcome::Retry { class: ErrorClass::Connect, retry_after: None };
+        let outcome = Outcome::Retry {
+            class: ErrorClass::Connect,
+            retry_after: None,
+        };
         let end = T0 + GIVE_UP_AFTER;
         let dead = Step::Dead(DeadReason::GaveUp(ErrorClass::Connect));
         for (name, now, expected) in [
@@ -400,7 +477,11 @@ mod tests {
                     | ErrorClass::InvalidConfig
                     | ErrorClass::ClaimTooOld
             );
-            let expected = if ours { Health::Unknown } else { Health::Failure };
+            let expected = if ours {
+                Health::Unknown
+            } else {
+                Health::Failure
+            };
             assert_eq!(Outcome::Reject { class }.health(), expected, "{class}");
         }
         assert_eq!(Outcome::Delivered { status: 200 }.health(), Health::Success);

@@ -58,7 +58,9 @@ impl fmt::Display for MessageKind {
 impl FromStr for MessageKind {
     type Err = String;
     fn from_str(text: &str) -> Result<MessageKind, String> {
-        let found = MessageKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+        let found = MessageKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text);
         found.ok_or_else(|| {
             let words = MessageKind::ALL.map(MessageKind::as_str).join(", ");
             format!("{text:?} is not a kind of message; one of {words}")
@@ -82,8 +84,12 @@ pub enum Severity {
 
 impl Severity {
     /// Every severity, the least first.
-    pub const ALL: [Severity; 4] =
-        [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
+    pub const ALL: [Severity; 4] = [
+        Severity::Info,
+        Severity::Warning,
+        Severity::Error,
+        Severity::Critical,
+    ];
 
     /// The word that is stored and sent.
     pub const fn as_str(self) -> &'static str {
@@ -105,9 +111,12 @@ impl fmt::Display for Severity {
 impl FromStr for Severity {
     type Err = String;
     fn from_str(text: &str) -> Result<Severity, String> {
-        Severity::ALL.into_iter().find(|severity| severity.as_str() == text).ok_or_else(|| {
-            format!("{text:?} is not a severity; one of critical, error, warning, info")
-        })
+        Severity::ALL
+            .into_iter()
+            .find(|severity| severity.as_str() == text)
+            .ok_or_else(|| {
+                format!("{text:?} is not a severity; one of critical, error, warning, info")
+            })
     }
 }
 
@@ -226,8 +235,18 @@ mod tests {
 
     #[test]
     fn a_wrong_word_names_the_right_ones() {
-        assert!("fatal".parse::<Severity>().unwrap_err().contains("critical, error"));
-        assert!("incident.opened".parse::<MessageKind>().unwrap_err().contains("incident.triggered"));
+        assert!(
+            "fatal"
+                .parse::<Severity>()
+                .unwrap_err()
+                .contains("critical, error")
+        );
+        assert!(
+            "incident.opened"
+                .parse::<MessageKind>()
+                .unwrap_err()
+                .contains("incident.triggered")
+        );
     }
 
     #[test]

@@ -83,17 +83,41 @@ impl Breaker {
                 if failures < BREAKER_FAILURES {
                     Breaker::Closed { failures }
                 } else {
-                    Breaker::Open { until: now + interval(0), failed_probes: 0, probing: false }
+                    Breaker::Open {
+                        until: now + interval(0),
+                        failed_probes: 0,
+                        probing: false,
+                    }
                 }
             }
-            (Breaker::Open { failed_probes, probing: true, .. }, Health::Failure) => {
+            (
+                Breaker::Open {
+                    failed_probes,
+                    probing: true,
+                    ..
+                },
+                Health::Failure,
+            ) => {
                 let failed_probes = failed_probes.saturating_add(1);
-                Breaker::Open { until: now + interval(failed_probes), failed_probes, probing: false }
+                Breaker::Open {
+                    until: now + interval(failed_probes),
+                    failed_probes,
+                    probing: false,
+                }
             }
             // The probe told nothing: the next message may be it.
-            (Breaker::Open { failed_probes, probing: true, .. }, Health::Unknown) => {
-                Breaker::Open { until: now, failed_probes, probing: false }
-            }
+            (
+                Breaker::Open {
+                    failed_probes,
+                    probing: true,
+                    ..
+                },
+                Health::Unknown,
+            ) => Breaker::Open {
+                until: now,
+                failed_probes,
+                probing: false,
+            },
             (same, _) => same,
         };
     }
@@ -153,10 +177,21 @@ mod tests {
         let mut breaker = opened();
         let mut now = 5;
         for wait in [15, 30, 60, 120, 120, 120] {
-            assert_eq!(breaker.may_send(at(now)), MaySend::Permit, "the probe at {now}");
-            assert_eq!(breaker.may_send(at(now)), MaySend::WaitUntil(at(now + 60)), "only one");
+            assert_eq!(
+                breaker.may_send(at(now)),
+                MaySend::Permit,
+                "the probe at {now}"
+            );
+            assert_eq!(
+                breaker.may_send(at(now)),
+                MaySend::WaitUntil(at(now + 60)),
+                "only one"
+            );
             breaker.record(Health::Failure, at(now));
-            assert_eq!(breaker.may_send(at(now)), MaySend::WaitUntil(at(now + wait)));
+            assert_eq!(
+                breaker.may_send(at(now)),
+                MaySend::WaitUntil(at(now + wait))
+            );
             now += wait;
         }
         assert_eq!(breaker.may_send(at(now)), MaySend::Permit);
@@ -177,7 +212,11 @@ mod tests {
         let mut breaker = opened();
         assert_eq!(breaker.may_send(at(5)), MaySend::Permit);
         assert_eq!(breaker.may_send(at(64)), MaySend::WaitUntil(at(65)));
-        assert_eq!(breaker.may_send(at(65)), MaySend::Permit, "the first was lost");
+        assert_eq!(
+            breaker.may_send(at(65)),
+            MaySend::Permit,
+            "the first was lost"
+        );
         breaker.record(Health::Unknown, at(66));
         assert_eq!(breaker.may_send(at(66)), MaySend::Permit, "it said nothing");
     }

@@ -76,16 +76,26 @@ pub struct ResolvePlan {
 ///
 /// `prior` may be in any order. A delivery that was attempted and is dead counts as told: it may have arrived.
 pub fn plan_resolve(prior: &[Prior]) -> ResolvePlan {
-    let mut superseded: Vec<i64> =
-        prior.iter().filter(|p| !p.may_have_left()).map(|p| p.seq).collect();
+    let mut superseded: Vec<i64> = prior
+        .iter()
+        .filter(|p| !p.may_have_left())
+        .map(|p| p.seq)
+        .collect();
     superseded.sort_unstable();
-    let last_left = prior.iter().filter(|p| p.may_have_left()).max_by_key(|p| p.seq);
+    let last_left = prior
+        .iter()
+        .filter(|p| p.may_have_left())
+        .max_by_key(|p| p.seq);
     let reason = match last_left.map(|p| p.kind) {
         None => ResolveReason::NeverTold,
         Some(MessageKind::Resolved) => ResolveReason::LastSaidResolved,
         Some(_) => ResolveReason::Told,
     };
-    ResolvePlan { superseded, send: reason == ResolveReason::Told, reason }
+    ResolvePlan {
+        superseded,
+        send: reason == ResolveReason::Told,
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -96,17 +106,46 @@ mod tests {
     use MessageKind::{Acknowledged, Resolved, Triggered, Updated};
 
     const fn prior(seq: i64, kind: MessageKind, claimed: bool, delivered: bool) -> Prior {
-        Prior { seq, kind, claimed, delivered }
+        Prior {
+            seq,
+            kind,
+            claimed,
+            delivered,
+        }
     }
 
     #[test]
     fn a_resolve_takes_back_what_has_not_left() {
         use ResolveReason::{LastSaidResolved, NeverTold, Told};
         for (name, given, superseded, send, reason) in [
-            ("nothing was decided for it", vec![], vec![], false, NeverTold),
-            ("the down never left", vec![prior(1, Triggered, false, false)], vec![1], false, NeverTold),
-            ("the down may have left", vec![prior(1, Triggered, true, false)], vec![], true, Told),
-            ("the down arrived", vec![prior(1, Triggered, true, true)], vec![], true, Told),
+            (
+                "nothing was decided for it",
+                vec![],
+                vec![],
+                false,
+                NeverTold,
+            ),
+            (
+                "the down never left",
+                vec![prior(1, Triggered, false, false)],
+                vec![1],
+                false,
+                NeverTold,
+            ),
+            (
+                "the down may have left",
+                vec![prior(1, Triggered, true, false)],
+                vec![],
+                true,
+                Told,
+            ),
+            (
+                "the down arrived",
+                vec![prior(1, Triggered, true, true)],
+                vec![],
+                true,
+                Told,
+            ),
             (
                 "the down arrived, the rest waits",
                 vec![
@@ -152,14 +191,29 @@ mod tests {
                 Told,
             ),
         ] {
-            assert_eq!(plan_resolve(&given), ResolvePlan { superseded, send, reason }, "{name}");
+            assert_eq!(
+                plan_resolve(&given),
+                ResolvePlan {
+                    superseded,
+                    send,
+                    reason
+                },
+                "{name}"
+            );
         }
     }
 
     fn priors() -> impl Strategy<Value = Vec<Prior>> {
-        let one = (proptest::sample::select(MessageKind::ALL.to_vec()), any::<bool>(), any::<bool>());
+        let one = (
+            proptest::sample::select(MessageKind::ALL.to_vec()),
+            any::<bool>(),
+            any::<bool>(),
+        );
         proptest::collection::vec(one, 0..12).prop_map(|all| {
-            (1..).zip(all).map(|(seq, (kind, claimed, delivered))| prior(seq, kind, claimed, delivered)).collect()
+            (1..)
+                .zip(all)
+                .map(|(seq, (kind, claimed, delivered))| prior(seq, kind, claimed, delivered))
+                .collect()
         })
     }
 
