@@ -1,0 +1,246 @@
+//! The documents of `systole apply`: YAML, several to a file, each one object.
+
+use serde_json::{Map, Value};
+
+use crate::channel::ChannelInput;
+use crate::monitor::MonitorInput;
+use crate::problem::FieldError;
+use crate::strict::{self, shortened, suggestion};
+
+/// No file that a person writes is larger.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The most documents in one file.
+const MOST_DOCUMENTS: usize = 10_000;
+
+/// The kinds of documents, and the kinds of channels, by which a channel may be named too.
+const KINDS: [&str; 5] = ["heartbeat", "channel", "webhook", "slack", "email"];
+/// Kinds of channels that a document may have as its own kind; whether the server has them is its to say.
+const CHANNEL_KINDS: [&str; 8] = [
+    "webhook",
+    "slack",
+    "email",
+    "pagerduty",
+    "opsgenie",
+    "discord",
+    "telegram",
+    "ntfy",
+];
+/// Kinds that the contract names and that are not there yet.
+const LATER_KINDS: [&str; 4] = ["endpoint", "cronjob", "job", "workload"];
+
+/// One object that somebody wants to exist.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// What it is.
+    pub kind: DocumentKind,
+    /// Its name.
+    pub name: String,
+    /// Its fields as written and as the API names them, secrets resolved. Only what was written is in it, so that an
+    /// apply leaves the rest alone.
+    pub fields: Map<String, Value>,
+}
+
+/// What a document describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentKind {
+    /// A monitor of kind heartbeat.
+    Heartbeat,
+    /// A channel. Its document has `kind: channel` and the channel's own kind as `type: webhook`, or `kind: webhook`.
+    Channel,
+}
+
+impl DocumentKind {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DocumentKind::Heartbeat => "heartbeat",
+            DocumentKind::Channel => "channel",
+        }
+    }
+}
+
+/// Where a secret is to be found, on the machine of whoever applies the document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretReference {
+    /// `{env: NAME}`.
+    Environment(String),
+    /// `{file: PATH}`.
+    File(String),
+}
+
+/// Splits a file into the JSON values of its documents; empty documents are left out, and each keeps its number,
+/// counted from 1.
+///
+/// # Errors
+/// Where the YAML is wrong, with the line.
+pub fn split(text: &str) -> Result<Vec<(usize, Value)>, String> {
+    if text.len() > MOST_BYTES {
+        return Err(format!(
+            "the file has {} bytes; there can be {MOST_BYTES}",
+            text.len()
+        ));
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: MOST_DOCUMENTS,
+            max_depth: 64,
+            max_nodes: 500_000,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+        },
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| error.to_string())?;
+    Ok(values
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| (i + 1, value))
+        .filter(|(_, value)| !value.is_null())
+        .collect())
+}
+
+/// Reads one document and checks every field of it; `secret` finds what the references name.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(
+    value: Value,
+    secret: &mut dyn FnMut(&SecretReference) -> Result<String, String>,
+) -> Result<Document, Vec<FieldError>> {
+    let Value::Object(mut fields) = value else {
+        return Err(vec![strict::mistyped(
+            "",
+            "an object with kind and name",
+            &value,
+        )]);
+    };
+    let kind = take_kind(&mut fields).map_err(|error| vec![error])?;
+    let mut errors = Vec::new();
+    // Only where a secret can stand: a label may well be called env.
+    let place = if kind == DocumentKind::Channel {
+        "config"
+    } else {
+        "token"
+    };
+    if let Some(value) = fields.get_mut(place) {
+        resolve(value, place, secret, &mut errors);
+    }
+    let whole = Value::Object(fields.clone());
+    let name = match kind {
+        DocumentKind::Heartbeat => {
+            strict::from_value::<MonitorInput>(whole).map(|input| input.common().name.clone())
+        }
+        DocumentKind::Channel => strict::from_value::<ChannelInput>(whole).map(|input| input.name),
+    };
+    match name {
+        Ok(name) if errors.is_empty() => Ok(Document { kind, name, fields }),
+        Ok(_) => Err(errors),
+        Err(more) => {
+            // A reference that could not be resolved is still an object where text is wanted; once is enough.
+            let unresolved: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
+            errors.extend(
+                more.into_iter()
+                    .filter(|error| !unresolved.contains(&error.field)),
+            );
+            Err(errors)
+        }
+    }
+}
+
+/// Decides what a document describes, and leaves in `fields` the `kind` that the API wants to see.
+fn take_kind(fields: &mut Map<String, Value>) -> Result<DocumentKind, FieldError> {
+    let given = match fields.remove("kind") {
+        None | Some(Value::Null) => {
+            return Err(FieldError::new("kind", "is required: heartbeat or channel"));
+        }
+        Some(Value::String(text)) => text,
+        Some(other) => return Err(strict::mistyped("kind", "heartbeat or channel", &other)),
+    };
+    let lower = given.to_ascii_lowercase();
+    match lower.as_str() {
+        "heartbeat" => {
+            fields.insert("kind".to_owned(), Value::from("heartbeat"));
+            Ok(DocumentKind::Heartbeat)
+        }
+        "channel" => match fields.remove("type") {
+            Some(Value::String(kind)) => {
+                fields.insert("kind".to_owned(), Value::from(kind.to_ascii_lowercase()));
+                Ok(DocumentKind::Channel)
+            }
+            Some(other) => Err(strict::mistyped(
+                "type",
+                "a kind of channel such as webhook",
+                &other,
+            )),
+            None => Err(FieldError::new(
+                "type",
+                "is required: the kind of the channel, for example webhook",
+            )),
+        },
+        kind if CHANNEL_KINDS.contains(&kind) => {
+            fields.insert("kind".to_owned(), Value::from(kind));
+            Ok(DocumentKind::Channel)
+        }
+        later if LATER_KINDS.contains(&later) => Err(FieldError::new(
+            "kind",
+            format!("monitors of kind {later:?} are not built yet"),
+        )),
+        other => {
+            let other = shortened(other);
+            Err(FieldError::new(
+                "kind",
+                match suggestion(&other, &KINDS) {
+                    Some(kind) => format!("{other:?} is not a kind; did you mean {kind:?}?"),
+                    None => format!("{other:?} is not a kind; there are heartbeat and channel"),
+                },
+            ))
+        }
+    }
+}
+
+/// Puts secrets in the place of the references to them, however deep they stand.
+fn resolve(
+    value: &mut Value,
+    path: &str,
+    secret: &mut dyn FnMut(&SecretReference) -> Result<String, String>,
+    errors: &mut Vec<FieldError>,
+) {
+    if let Some(reference) = reference(value) {
+        match secret(&reference) {
+            Ok(text) => *value = Value::String(text),
+            Err(message) => errors.push(FieldError::new(path, message)),
+        }
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                resolve(
+                    value,
+                    &format!("{path}.{}", shortened(name)),
+                    secret,
+                    errors,
+                );
+            }
+        }
+        Value::Array(items) => {
+            for (i, value) in items.iter_mut().enumerate() {
+                resolve(value, &format!("{path}[{i}]"), secret, errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn reference(value: &Value) -> Option<SecretReference> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1)?;
+    let (name, value) = fields.iter().next()?;
+    let text = value.as_str()?.to_owned();
+    match name.as_str() {
+        "env" => Some(SecretReference::Environment(text)),
+        "file" => Some(SecretReference::File(text)),
+        _ => None,
+    }
+}
