@@ -22,9 +22,17 @@ impl Date {
         let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * in_year + 2) / 153;
         let day = in_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let month = if march_month < 10 {
+            march_month + 3
+        } else {
+            march_month - 9
+        };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        Date { year, month: small(month), day: small(day) }
+        Date {
+            year,
+            month: small(month),
+            day: small(day),
+        }
     }
 
     /// The day number of this date; a day beyond its month counts on into the next.
@@ -69,7 +77,11 @@ mod tests {
         for number in -800_000..800_000 {
             let date = Date::of_day(number);
             assert_eq!(date.number(), number);
-            let follows = date == Date { day: previous.day + 1, ..previous }
+            let follows = date
+                == Date {
+                    day: previous.day + 1,
+                    ..previous
+                }
                 || (date.day == 1 && previous.day == days_in_month(previous.year, previous.month));
             assert!(follows, "{previous:?} {date:?}");
             previous = date;
@@ -78,8 +90,17 @@ mod tests {
 
     #[test]
     fn known_days_have_their_weekday() {
-        for (year, month, day, expected) in [(1970, 1, 1, 4), (2026, 11, 21, 6), (2000, 2, 29, 2), (1900, 1, 1, 1)] {
-            assert_eq!(weekday(Date { year, month, day }.number()), expected, "{year}-{month}-{day}");
+        for (year, month, day, expected) in [
+            (1970, 1, 1, 4),
+            (2026, 11, 21, 6),
+            (2000, 2, 29, 2),
+            (1900, 1, 1, 1),
+        ] {
+            assert_eq!(
+                weekday(Date { year, month, day }.number()),
+                expected,
+                "{year}-{month}-{day}"
+            );
         }
     }
 }

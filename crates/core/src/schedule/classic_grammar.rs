@@ -54,7 +54,11 @@ pub(super) fn parse(text: &str) -> Result<Fields, ScheduleError> {
     fields.last_workday = days.last_workday;
     fields.wildcard = minute.starts_with('*') || hour.starts_with('*');
     if !fields.is_possible() {
-        return Err(ScheduleError::in_cron(text, day, format!("no date fulfils this: day of month {day:?} never comes")));
+        return Err(ScheduleError::in_cron(
+            text,
+            day,
+            format!("no date fulfils this: day of month {day:?} never comes"),
+        ));
     }
     Ok(fields)
 }
@@ -64,10 +68,16 @@ fn check_whole(text: &str) -> Result<(), ScheduleError> {
     let wrong = |piece: &str, message: String| Err(ScheduleError::in_cron(text, piece, message));
     let trimmed = text.trim();
     if trimmed.is_empty() {
-        return wrong(text, "the expression is empty: write five fields, for example 0 2 * * *".to_owned());
+        return wrong(
+            text,
+            "the expression is empty: write five fields, for example 0 2 * * *".to_owned(),
+        );
     }
     if text.len() > LONGEST {
-        return Err(ScheduleError::new("cron", format!("an expression has at most {LONGEST} characters")));
+        return Err(ScheduleError::new(
+            "cron",
+            format!("an expression has at most {LONGEST} characters"),
+        ));
     }
     if let Some((at, letter)) = text.char_indices().find(|(_, c)| !c.is_ascii()) {
         let piece = &text[at..at + letter.len_utf8()];
@@ -77,7 +87,10 @@ fn check_whole(text: &str) -> Result<(), ScheduleError> {
         return wrong(trimmed, nickname(trimmed));
     }
     if trimmed.contains("TZ=") {
-        return wrong(trimmed, "an expression takes no TZ: name the zone in the time zone field".to_owned());
+        return wrong(
+            trimmed,
+            "an expression takes no TZ: name the zone in the time zone field".to_owned(),
+        );
     }
     let count = trimmed.split_ascii_whitespace().count();
     if count == 5 {
@@ -88,10 +101,13 @@ fn check_whole(text: &str) -> Result<(), ScheduleError> {
         7.. => "; leave the command out",
         _ => "",
     };
-    let extra = trimmed.split_ascii_whitespace().nth(5).map_or(trimmed, |sixth| {
-        let start = sixth.as_ptr() as usize - text.as_ptr() as usize;
-        text[start..].trim_end()
-    });
+    let extra = trimmed
+        .split_ascii_whitespace()
+        .nth(5)
+        .map_or(trimmed, |sixth| {
+            let start = sixth.as_ptr() as usize - text.as_ptr() as usize;
+            text[start..].trim_end()
+        });
     wrong(
         extra,
         format!(
@@ -146,9 +162,9 @@ impl Kind {
         let mut all = Values::default();
         for term in piece.split(',') {
             let blame = if term.is_empty() { piece } else { term };
-            let values = self
-                .term(term)
-                .map_err(|why| ScheduleError::in_cron(text, blame, format!("{}: {why}", self.name())))?;
+            let values = self.term(term).map_err(|why| {
+                ScheduleError::in_cron(text, blame, format!("{}: {why}", self.name()))
+            })?;
             all.set |= values.set;
             all.weeks |= values.weeks;
             all.last_weekdays |= values.last_weekdays;
@@ -159,10 +175,14 @@ impl Kind {
     }
 
     fn term(self, term: &str) -> Result<Values, String> {
-        if self == Kind::Weekday && let Some(day) = term.strip_suffix(['L', 'l']) {
+        if self == Kind::Weekday
+            && let Some(day) = term.strip_suffix(['L', 'l'])
+        {
             return self.last_weekday(term, day);
         }
-        if self == Kind::Weekday && let Some((day, week)) = term.split_once('#') {
+        if self == Kind::Weekday
+            && let Some((day, week)) = term.split_once('#')
+        {
             return self.counted_weekday(term, day, week);
         }
         let (range, step) = match term.split_once('/') {
@@ -170,10 +190,16 @@ impl Kind {
             None => (term, None),
         };
         if self == Kind::Day && range.eq_ignore_ascii_case("L") {
-            return Ok(Values { last_day: true, ..Values::default() });
+            return Ok(Values {
+                last_day: true,
+                ..Values::default()
+            });
         }
         if self == Kind::Day && range.eq_ignore_ascii_case("LW") {
-            return Ok(Values { last_workday: true, ..Values::default() });
+            return Ok(Values {
+                last_workday: true,
+                ..Values::default()
+            });
         }
         let (low, mut high) = if range == "*" {
             (self.least(), self.most())
@@ -184,7 +210,9 @@ impl Kind {
             (value, value)
         };
         if low > high {
-            return Err(format!("{term:?} ends before it begins; write two ranges with a comma between"));
+            return Err(format!(
+                "{term:?} ends before it begins; write two ranges with a comma between"
+            ));
         }
         if step.is_some() && low == high {
             // "5/15": from 5 on.
@@ -201,22 +229,32 @@ impl Kind {
 
     fn last_weekday(self, term: &str, day: &str) -> Result<Values, String> {
         if day.is_empty() || !day.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!("{term:?} is not known; the last Friday of the month is 5L"));
+            return Err(format!(
+                "{term:?} is not known; the last Friday of the month is 5L"
+            ));
         }
         let day = self.value(term, day)? % 7;
-        Ok(Values { last_weekdays: 1 << day, ..Values::default() })
+        Ok(Values {
+            last_weekdays: 1 << day,
+            ..Values::default()
+        })
     }
 
     fn counted_weekday(self, term: &str, day: &str, week: &str) -> Result<Values, String> {
         let day = self.value(term, day)? % 7;
         match number(week) {
-            Some(week @ 1..=5) => Ok(Values { weeks: 1 << (day * 5 + week - 1), ..Values::default() }),
+            Some(week @ 1..=5) => Ok(Values {
+                weeks: 1 << (day * 5 + week - 1),
+                ..Values::default()
+            }),
             _ => Err(format!("{term:?} must end in #1 to #5")),
         }
     }
 
     fn step(self, term: &str, step: &str) -> Result<u64, String> {
-        number(step).filter(|step| *step > 0).ok_or_else(|| format!("the step in {term:?} must be a number from 1 on"))
+        number(step)
+            .filter(|step| *step > 0)
+            .ok_or_else(|| format!("the step in {term:?} must be a number from 1 on"))
     }
 
     /// A name or a number within the bounds.
@@ -226,24 +264,31 @@ impl Kind {
             Kind::Weekday => &WEEKDAYS,
             _ => &[],
         };
-        if let Some(index) = names.iter().position(|name| name.eq_ignore_ascii_case(piece)) {
+        if let Some(index) = names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(piece))
+        {
             return Ok(self.least() + index as u64);
         }
         let (least, most) = (self.least(), self.most());
         match number(piece) {
             Some(value) if (least..=most).contains(&value) => Ok(value),
-            Some(_) => Err(format!("{piece} is out of range, it goes from {least} to {most}")),
+            Some(_) => Err(format!(
+                "{piece} is out of range, it goes from {least} to {most}"
+            )),
             None if piece.is_empty() => Err(if term.is_empty() {
                 "a value is missing beside a comma".to_owned()
             } else {
                 format!("a value is missing in {term:?}")
             }),
             None if piece == "?" => Err("\"?\" is not known; write *".to_owned()),
-            None if piece.eq_ignore_ascii_case("h") => Err("\"H\" is Jenkins's; write a number".to_owned()),
+            None if piece.eq_ignore_ascii_case("h") => {
+                Err("\"H\" is Jenkins's; write a number".to_owned())
+            }
             None => match (names.first(), names.last()) {
-                (Some(first), Some(last)) => {
-                    Err(format!("{piece:?} is not known; write {least} to {most} or {first} to {last}"))
-                }
+                (Some(first), Some(last)) => Err(format!(
+                    "{piece:?} is not known; write {least} to {most} or {first} to {last}"
+                )),
                 _ => Err(format!("{piece:?} is not a number from {least} to {most}")),
             },
         }
@@ -263,7 +308,11 @@ mod tests {
     #[test]
     fn an_error_points_at_its_part() {
         for (text, blamed, part) in [
-            ("0 24 * * *", "24", "hour: 24 is out of range, it goes from 0 to 23"),
+            (
+                "0 24 * * *",
+                "24",
+                "hour: 24 is out of range, it goes from 0 to 23",
+            ),
             ("0 0 * * 8", "8", "from 0 to 7"),
             ("0 0 * * 1,fri-mon", "fri-mon", "ends before it begins"),
             ("0 0 30 2 *", "30", "no date fulfils"),
@@ -277,11 +326,19 @@ mod tests {
             ("0 0 * * MONL", "MONL", "5L"),
             ("0 0 * * MON#6", "MON#6", "#1 to #5"),
             ("0 0 0 2 * *", "*", "no field for seconds"),
-            ("0 2 * * * /bin/backup now", "/bin/backup now", "leave the command out"),
+            (
+                "0 2 * * * /bin/backup now",
+                "/bin/backup now",
+                "leave the command out",
+            ),
             ("0 2 * *", "0 2 * *", "this one has 4"),
             ("@daily", "@daily", "write 0 0 * * * instead"),
             ("@every 5m", "@every 5m", "schedule \"every\""),
-            ("CRON_TZ=UTC 0 0 * * *", "CRON_TZ=UTC 0 0 * * *", "time zone field"),
+            (
+                "CRON_TZ=UTC 0 0 * * *",
+                "CRON_TZ=UTC 0 0 * * *",
+                "time zone field",
+            ),
             ("0 2 * * ü", "ü", "no place"),
             ("  ", "  ", "empty"),
         ] {
@@ -290,6 +347,11 @@ mod tests {
             assert!(error.message.contains(part), "{text}: {}", error.message);
             assert_eq!(&text[error.at.unwrap()], blamed, "{text}");
         }
-        assert!(parse(&"1,".repeat(60)).unwrap_err().message.contains("at most 100"));
+        assert!(
+            parse(&"1,".repeat(60))
+                .unwrap_err()
+                .message
+                .contains("at most 100")
+        );
     }
 }

@@ -18,7 +18,11 @@ const MOST_ATTEMPTS: usize = 2_000;
 pub(super) fn next(fields: &Fields, zone: &TimeZone, after: i64) -> Option<i64> {
     let local = after + zone::offset(zone, after);
     let from = local.div_euclid(60) + 1;
-    if fields.wildcard { wildcard(fields, zone, after, from) } else { fixed(fields, zone, after, from) }
+    if fields.wildcard {
+        wildcard(fields, zone, after, from)
+    } else {
+        fixed(fields, zone, after, from)
+    }
 }
 
 fn fixed(fields: &Fields, zone: &TimeZone, after: i64, mut from: i64) -> Option<i64> {
@@ -40,7 +44,9 @@ fn fixed(fields: &Fields, zone: &TimeZone, after: i64, mut from: i64) -> Option<
 fn wildcard(fields: &Fields, zone: &TimeZone, after: i64, mut from: i64) -> Option<i64> {
     let second_pass = repeat(fields, zone, after);
     for _ in 0..MOST_ATTEMPTS {
-        let Some(minute) = fields.first_match(from) else { break };
+        let Some(minute) = fields.first_match(from) else {
+            break;
+        };
         let at = match zone::meaning(zone, minute * 60) {
             Meaning::Once(at) => at,
             Meaning::Twice(first, second) => {
@@ -66,7 +72,9 @@ fn wildcard(fields: &Fields, zone: &TimeZone, after: i64, mut from: i64) -> Opti
 /// Where `after` lies in the first pass through a repeated hour: the first run of the second pass.
 fn repeat(fields: &Fields, zone: &TimeZone, after: i64) -> Option<i64> {
     let offset = zone::offset(zone, after);
-    let Meaning::Twice(first, _) = zone::meaning(zone, after + offset) else { return None };
+    let Meaning::Twice(first, _) = zone::meaning(zone, after + offset) else {
+        return None;
+    };
     if first != after {
         return None;
     }

@@ -51,12 +51,21 @@ impl Cron {
         self.dialect
     }
 
-    pub(super) fn parse(expression: &str, timezone: &str, dialect: Dialect) -> Result<Cron, ScheduleError> {
+    pub(super) fn parse(
+        expression: &str,
+        timezone: &str,
+        dialect: Dialect,
+    ) -> Result<Cron, ScheduleError> {
         let plan = match dialect {
             Dialect::Classic => Plan::Fields(classic_grammar::parse(expression)?),
             Dialect::Kubernetes => kubernetes_grammar::parse(expression)?,
         };
-        Ok(Cron { expression: expression.into(), zone: zone::find(timezone)?, dialect, plan })
+        Ok(Cron {
+            expression: expression.into(),
+            zone: zone::find(timezone)?,
+            dialect,
+            plan,
+        })
     }
 
     pub(super) fn parse_with_zone_prefix(specification: &str) -> Result<Cron, ScheduleError> {
@@ -72,10 +81,15 @@ impl Cron {
         let next = match (&self.plan, self.dialect) {
             (Plan::Never, _) => None,
             (Plan::Delay(seconds), _) => Some(after.saturating_add(*seconds)),
-            (Plan::Fields(fields), Dialect::Classic) => classic_next::next(fields, &self.zone, after),
-            (Plan::Fields(fields), Dialect::Kubernetes) => kubernetes_next::next(fields, &self.zone, after),
+            (Plan::Fields(fields), Dialect::Classic) => {
+                classic_next::next(fields, &self.zone, after)
+            }
+            (Plan::Fields(fields), Dialect::Kubernetes) => {
+                kubernetes_next::next(fields, &self.zone, after)
+            }
         };
-        next.map(Time::from_seconds).filter(|next| *next <= Time::LAST)
+        next.map(Time::from_seconds)
+            .filter(|next| *next <= Time::LAST)
     }
 
     pub(super) fn zone(&self) -> &TimeZone {
@@ -107,6 +121,12 @@ impl Hash for Cron {
 
 impl fmt::Debug for Cron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cron({:?}, {}, {})", self.expression, self.timezone(), self.dialect)
+        write!(
+            f,
+            "Cron({:?}, {}, {})",
+            self.expression,
+            self.timezone(),
+            self.dialect
+        )
     }
 }

@@ -4,7 +4,15 @@ use super::cron::{Cron, Plan};
 use super::fields::{ALL_HOURS, ALL_MINUTES, ALL_MONTHS, ALL_WEEKDAYS, Days, Fields};
 use crate::time::Span;
 
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -64,7 +72,9 @@ pub(super) fn cron(cron: &Cron) -> String {
                 None => {}
             }
             if fields.months != ALL_MONTHS {
-                let names = runs(u64::from(fields.months) >> 1, 12, |month| MONTHS[month as usize].to_owned());
+                let names = runs(u64::from(fields.months) >> 1, 12, |month| {
+                    MONTHS[month as usize].to_owned()
+                });
                 let last = parts.len() - 1;
                 parts[last].push_str(&format!(" in {}", and(&names)));
             }
@@ -82,19 +92,34 @@ fn times(fields: &Fields) -> (String, bool) {
     let (first_minute, last_minute) = ends(&minutes);
     let (first_hour, last_hour) = ends(&hours);
 
-    if hours.len() > 1 && minutes.len() == 1 && fields.hours != ALL_HOURS && hours.len() > MOST_TIMES / 2 {
+    if hours.len() > 1
+        && minutes.len() == 1
+        && fields.hours != ALL_HOURS
+        && hours.len() > MOST_TIMES / 2
+    {
         let whole_day = step(&hours, 24).filter(|step| *step > 1);
         if let Some(step) = whole_day {
-            return (format!("every {step} hours from {}", clock(first_hour, first_minute)), false);
+            return (
+                format!(
+                    "every {step} hours from {}",
+                    clock(first_hour, first_minute)
+                ),
+                false,
+            );
         }
         if contiguous(&hours) {
-            let (from, to) = (clock(first_hour, first_minute), clock(last_hour, first_minute));
+            let (from, to) = (
+                clock(first_hour, first_minute),
+                clock(last_hour, first_minute),
+            );
             return (format!("every hour from {from} to {to}"), false);
         }
     }
     if minutes.len() * hours.len() <= MOST_TIMES {
-        let all: Vec<String> =
-            hours.iter().flat_map(|hour| minutes.iter().map(|minute| clock(*hour, *minute))).collect();
+        let all: Vec<String> = hours
+            .iter()
+            .flat_map(|hour| minutes.iter().map(|minute| clock(*hour, *minute)))
+            .collect();
         return (format!("at {}", and(&all)), true);
     }
 
@@ -115,10 +140,22 @@ fn times(fields: &Fields) -> (String, bool) {
         format!("every minute from minute {first_minute} to {last_minute}")
     } else {
         let names: Vec<String> = minutes.iter().map(u32::to_string).collect();
-        format!("at {} {}", if names.len() == 1 { "minute" } else { "minutes" }, and(&names))
+        format!(
+            "at {} {}",
+            if names.len() == 1 {
+                "minute"
+            } else {
+                "minutes"
+            },
+            and(&names)
+        )
     };
     let between = if fields.hours == ALL_HOURS {
-        if within.starts_with("at ") || within.contains("from") { " of every hour".to_owned() } else { String::new() }
+        if within.starts_with("at ") || within.contains("from") {
+            " of every hour".to_owned()
+        } else {
+            String::new()
+        }
     } else if contiguous(&hours) {
         if step(&minutes, 60).is_some_and(|_| first_minute == 0) {
             format!(" from {} to {}", clock(first_hour, 0), clock(last_hour, 59))
@@ -139,7 +176,9 @@ fn days(fields: &Fields) -> Option<String> {
     match (by_date, by_weekday, fields.combine) {
         (None, None, _) | (None, _, Days::Either) | (_, None, Days::Either) => None,
         (Some(dates), None, Days::Both) => Some(format!("on {dates}")),
-        (None, Some((days, range)), Days::Both) => Some(if range { days } else { format!("on {days}") }),
+        (None, Some((days, range)), Days::Both) => {
+            Some(if range { days } else { format!("on {days}") })
+        }
         (Some(dates), Some((days, _)), Days::Either) => Some(format!("on {dates} or {days}")),
         (Some(dates), Some((days, _)), Days::Both) => Some(format!("on {dates} if it is {days}")),
     }
@@ -154,15 +193,24 @@ fn dates(fields: &Fields) -> String {
     if fields.last_workday {
         names.push("the last weekday (Monday to Friday) of the month".to_owned());
     }
-    if numbered { format!("the {}", and(&names)) } else { and(&names) }
+    if numbered {
+        format!("the {}", and(&names))
+    } else {
+        and(&names)
+    }
 }
 
 /// The weekdays, and whether they are one range.
 fn weekdays(fields: &Fields) -> (String, bool) {
     // The week begins on Monday here, so that a weekend stays together.
     let monday_first = u64::from((fields.weekdays >> 1) | (fields.weekdays << 6) & ALL_WEEKDAYS);
-    let mut names = runs(monday_first, 7, |day| WEEKDAYS[(day as usize + 1) % 7].to_owned());
-    let range = names.len() == 1 && monday_first.count_ones() > 2 && fields.weeks == 0 && fields.last_weekdays == 0;
+    let mut names = runs(monday_first, 7, |day| {
+        WEEKDAYS[(day as usize + 1) % 7].to_owned()
+    });
+    let range = names.len() == 1
+        && monday_first.count_ones() > 2
+        && fields.weeks == 0
+        && fields.last_weekdays == 0;
     for (day, name) in WEEKDAYS.iter().enumerate() {
         for (week, counted) in COUNTED.iter().enumerate() {
             if fields.weeks >> (day * 5 + week) & 1 == 1 {
@@ -181,7 +229,10 @@ fn members(set: u64) -> Vec<u32> {
 }
 
 fn ends(values: &[u32]) -> (u32, u32) {
-    (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0))
+    (
+        values.first().copied().unwrap_or(0),
+        values.last().copied().unwrap_or(0),
+    )
 }
 
 fn contiguous(values: &[u32]) -> bool {
@@ -190,9 +241,12 @@ fn contiguous(values: &[u32]) -> bool {
 
 /// The step by which these values go round the whole of `size` evenly.
 fn step(values: &[u32], size: u32) -> Option<u32> {
-    let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
+    let count = u32::try_from(values.len())
+        .ok()
+        .filter(|count| *count > 0)?;
     let step = size / count;
-    (size % count == 0 && values.windows(2).all(|pair| pair[1] == pair[0] + step)).then_some(step)
+    (size.is_multiple_of(count) && values.windows(2).all(|pair| pair[1] == pair[0] + step))
+        .then_some(step)
 }
 
 /// The members by name, three or more in a row as a range.
@@ -241,21 +295,39 @@ mod tests {
         for (expression, words) in [
             ("* * * * *", "every minute"),
             ("*/15 * * * *", "every 15 minutes"),
-            ("5/15 * * * *", "every 15 minutes from minute 5 of every hour"),
-            ("*/7 * * * *", "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour"),
+            (
+                "5/15 * * * *",
+                "every 15 minutes from minute 5 of every hour",
+            ),
+            (
+                "*/7 * * * *",
+                "at minutes 0, 7, 14, 21, 28, 35, 42, 49 and 56 of every hour",
+            ),
             ("0 * * * *", "every hour"),
             ("5 * * * *", "at 5 minutes past every hour"),
             ("0,30 * * * *", "every 30 minutes"),
-            ("10-20 * * * *", "every minute from minute 10 to 20 of every hour"),
+            (
+                "10-20 * * * *",
+                "every minute from minute 10 to 20 of every hour",
+            ),
             ("0 2 * * *", "at 02:00 every day"),
             ("15 2,14 * * *", "at 02:15 and 14:15 every day"),
             ("30 */6 * * *", "every 6 hours from 00:30"),
-            ("0 */5 * * *", "at 00:00, 05:00, 10:00, 15:00 and 20:00 every day"),
+            (
+                "0 */5 * * *",
+                "at 00:00, 05:00, 10:00, 15:00 and 20:00 every day",
+            ),
             ("0 9-17 * * *", "every hour from 09:00 to 17:00"),
-            ("*/15 8-17 * * 1-5", "every 15 minutes from 08:00 to 17:59, Monday to Friday"),
+            (
+                "*/15 8-17 * * 1-5",
+                "every 15 minutes from 08:00 to 17:59, Monday to Friday",
+            ),
             ("* 9 * * *", "every minute from 09:00 to 09:59"),
             ("1,4 8-17 * * *", "at minutes 1 and 4 of the hours 8 to 17"),
-            ("*/10 1,3,8-11 * * *", "every 10 minutes of the hours 1, 3 and 8 to 11"),
+            (
+                "*/10 1,3,8-11 * * *",
+                "every 10 minutes of the hours 1, 3 and 8 to 11",
+            ),
             ("0 9 * * 0", "at 09:00, on Sunday"),
             ("0 9 * * 6,7", "at 09:00, on Saturday and Sunday"),
             ("0 9 1 * *", "at 09:00, on the 1st"),
@@ -263,15 +335,28 @@ mod tests {
             ("0 9 1 jan *", "at 09:00, on the 1st in January"),
             ("0 9 * 6-8 *", "at 09:00, every day in June to August"),
             ("0 9 13 * 5", "at 09:00, on the 13th or Friday"),
-            ("0 9 */2 * 1-5", "at 09:00, on the 1st, 3rd, 5th, 7th, 9th, 11th, 13th, 15th, 17th, 19th, 21st, 23rd, 25th, \
-                              27th, 29th and 31st if it is Monday to Friday"),
+            (
+                "0 9 */2 * 1-5",
+                "at 09:00, on the 1st, 3rd, 5th, 7th, 9th, 11th, 13th, 15th, 17th, 19th, 21st, 23rd, 25th, \
+                              27th, 29th and 31st if it is Monday to Friday",
+            ),
             ("0 9 L * *", "at 09:00, on the last day of the month"),
-            ("0 9 LW * *", "at 09:00, on the last weekday (Monday to Friday) of the month"),
+            (
+                "0 9 LW * *",
+                "at 09:00, on the last weekday (Monday to Friday) of the month",
+            ),
             ("0 9 * * 5L", "at 09:00, on the last Friday of the month"),
-            ("0 9 * * MON#2", "at 09:00, on the second Monday of the month"),
+            (
+                "0 9 * * MON#2",
+                "at 09:00, on the second Monday of the month",
+            ),
         ] {
             let schedule = Schedule::cron(expression, "Europe/Berlin", Dialect::Classic).unwrap();
-            assert_eq!(schedule.describe(), format!("{words}, Europe/Berlin"), "{expression}");
+            assert_eq!(
+                schedule.describe(),
+                format!("{words}, Europe/Berlin"),
+                "{expression}"
+            );
         }
     }
 
@@ -297,7 +382,12 @@ mod tests {
             (86_400, "every day"),
             (45, "every 45 seconds"),
         ] {
-            assert_eq!(Schedule::every(Span::from_seconds(seconds)).unwrap().describe(), words);
+            assert_eq!(
+                Schedule::every(Span::from_seconds(seconds))
+                    .unwrap()
+                    .describe(),
+                words
+            );
         }
     }
 }

@@ -18,17 +18,28 @@ pub struct ScheduleError {
 impl ScheduleError {
     /// An error that concerns the whole input.
     pub(super) fn new(field: &'static str, message: impl Into<String>) -> ScheduleError {
-        ScheduleError { field, message: message.into(), at: None }
+        ScheduleError {
+            field,
+            message: message.into(),
+            at: None,
+        }
     }
 
     /// An error in `piece`, which is a part of `text`, the cron expression.
     pub(super) fn in_cron(text: &str, piece: &str, message: impl Into<String>) -> ScheduleError {
-        ScheduleError { field: "cron", message: message.into(), at: Some(position(text, piece)) }
+        ScheduleError {
+            field: "cron",
+            message: message.into(),
+            at: Some(position(text, piece)),
+        }
     }
 
     /// The message, the text and a line of carets under the part to blame.
     pub fn pointed(&self, text: &str) -> String {
-        let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let shown: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let mut out = format!("{}\n  {shown}", self.message);
         if let Some(at) = &self.at {
             let columns = |bytes: Option<&str>| bytes.map_or(0, |part| part.chars().count());
@@ -42,7 +53,9 @@ impl ScheduleError {
 
 /// Where `piece`, a slice of `text`, lies in it.
 fn position(text: &str, piece: &str) -> Range<usize> {
-    let start = (piece.as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len());
+    let start = (piece.as_ptr() as usize)
+        .saturating_sub(text.as_ptr() as usize)
+        .min(text.len());
     start..(start + piece.len()).min(text.len())
 }
 
@@ -66,7 +79,11 @@ mod tests {
 
     #[test]
     fn a_text_other_than_the_one_parsed_does_not_break_it() {
-        let error = ScheduleError { field: "cron", message: "no".to_owned(), at: Some(7..90) };
+        let error = ScheduleError {
+            field: "cron",
+            message: "no".to_owned(),
+            at: Some(7..90),
+        };
         assert_eq!(error.pointed("é"), "no\n  é\n  ^");
     }
 }

@@ -74,23 +74,31 @@ impl Fields {
     pub(super) fn days_of(&self, year: i64, month: u32) -> u32 {
         let length = days_in_month(year, month);
         let valid = (ALL_DAYS << (31 - length)) >> (31 - length) & ALL_DAYS;
-        let first = weekday(Date { year, month, day: 1 }.number());
+        let first = weekday(
+            Date {
+                year,
+                month,
+                day: 1,
+            }
+            .number(),
+        );
 
         let mut by_date = self.days;
         if self.last_day {
             by_date |= 1 << length;
         }
         if self.last_workday {
-            by_date |= 1 << match (first + length - 1) % 7 {
-                0 => length - 2,
-                6 => length - 1,
-                _ => length,
-            };
+            by_date |= 1
+                << match (first + length - 1) % 7 {
+                    0 => length - 2,
+                    6 => length - 1,
+                    _ => length,
+                };
         }
 
         let week = u64::from(self.weekdays);
         let from_first = (week >> first) | (week << (7 - first)) & u64::from(ALL_WEEKDAYS);
-        let repeated = from_first * 0x0010_2040_81;
+        let repeated = from_first * 0x1020_4081;
         let mut by_weekday = ((repeated & 0x7FFF_FFFF) << 1) as u32;
         if self.weeks != 0 || self.last_weekdays != 0 {
             by_weekday |= self.counted_weekdays(first, length);
@@ -126,14 +134,19 @@ impl Fields {
         self.minutes != 0
             && self.hours != 0
             && (2000..2400).any(|year| {
-                (1..=12).any(|month| self.months >> month & 1 == 1 && self.days_of(year, month) != 0)
+                (1..=12)
+                    .any(|month| self.months >> month & 1 == 1 && self.days_of(year, month) != 0)
             })
     }
 
     /// The first matching local minute at or after `from`; both are counted from 1970-01-01 00:00 local time.
     pub(super) fn first_match(&self, from: i64) -> Option<i64> {
         let start = from.div_euclid(1_440);
-        let Date { mut year, mut month, day } = Date::of_day(start);
+        let Date {
+            mut year,
+            mut month,
+            day,
+        } = Date::of_day(start);
         let last_year = year + HORIZON_YEARS;
 
         // The day of `from` itself may be half over.
@@ -147,9 +160,16 @@ impl Fields {
         let mut first_day = day + 1;
         while year <= last_year {
             if self.months >> month & 1 == 1 {
-                let later = self.days_of(year, month).checked_shr(first_day).unwrap_or(0);
+                let later = self
+                    .days_of(year, month)
+                    .checked_shr(first_day)
+                    .unwrap_or(0);
                 if later != 0 {
-                    let date = Date { year, month, day: first_day + later.trailing_zeros() };
+                    let date = Date {
+                        year,
+                        month,
+                        day: first_day + later.trailing_zeros(),
+                    };
                     return Some(date.number() * 1_440 + i64::from(self.first_time(0)?));
                 }
             }
@@ -170,7 +190,8 @@ impl Fields {
             return Some(hour * 60 + minute + this_hour.trailing_zeros());
         }
         let later = self.hours & !((2 << hour) - 1);
-        (later != 0 && self.minutes != 0).then(|| later.trailing_zeros() * 60 + self.minutes.trailing_zeros())
+        (later != 0 && self.minutes != 0)
+            .then(|| later.trailing_zeros() * 60 + self.minutes.trailing_zeros())
     }
 }
 
@@ -185,14 +206,20 @@ mod tests {
     }
 
     fn days(fields: &Fields, year: i64, month: u32) -> Vec<u32> {
-        (0..32).filter(|day| fields.days_of(year, month) >> day & 1 == 1).collect()
+        (0..32)
+            .filter(|day| fields.days_of(year, month) >> day & 1 == 1)
+            .collect()
     }
 
     #[test]
     fn every_day_of_a_month_matches_a_star() {
         let all = Fields::every_minute(Days::Both);
         for (year, month, length) in [(2026, 2, 28), (2028, 2, 29), (2026, 4, 30), (2026, 12, 31)] {
-            assert_eq!(days(&all, year, month), (1..=length).collect::<Vec<_>>(), "{year}-{month}");
+            assert_eq!(
+                days(&all, year, month),
+                (1..=length).collect::<Vec<_>>(),
+                "{year}-{month}"
+            );
         }
     }
 

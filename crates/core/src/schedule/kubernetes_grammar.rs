@@ -10,8 +10,9 @@ use super::fields::{ALL_DAYS, ALL_HOURS, ALL_MINUTES, ALL_MONTHS, ALL_WEEKDAYS, 
 /// Kubernetes has no limit; every value of every field listed takes under 500.
 const LONGEST: usize = 1_000;
 
-pub(super) const MONTHS: [&str; 12] =
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+pub(super) const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
 pub(super) const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// One of the five fields.
@@ -24,11 +25,36 @@ struct Field {
 }
 
 const FIELDS: [Field; 5] = [
-    Field { name: "minute", least: 0, most: 59, names: &[] },
-    Field { name: "hour", least: 0, most: 23, names: &[] },
-    Field { name: "day of month", least: 1, most: 31, names: &[] },
-    Field { name: "month", least: 1, most: 12, names: &MONTHS },
-    Field { name: "day of week", least: 0, most: 6, names: &WEEKDAYS },
+    Field {
+        name: "minute",
+        least: 0,
+        most: 59,
+        names: &[],
+    },
+    Field {
+        name: "hour",
+        least: 0,
+        most: 23,
+        names: &[],
+    },
+    Field {
+        name: "day of month",
+        least: 1,
+        most: 31,
+        names: &[],
+    },
+    Field {
+        name: "month",
+        least: 1,
+        most: 12,
+        names: &MONTHS,
+    },
+    Field {
+        name: "day of week",
+        least: 0,
+        most: 6,
+        names: &WEEKDAYS,
+    },
 ];
 
 /// The values of a field, and whether a star stands for "not restricted".
@@ -40,11 +66,18 @@ struct Values {
 
 /// Splits `TZ=zone ` or `CRON_TZ=zone ` off. An empty zone is UTC, as in Go.
 pub(super) fn split_zone(specification: &str) -> Result<(&str, &str), ScheduleError> {
-    let Some(rest) = specification.strip_prefix("TZ=").or_else(|| specification.strip_prefix("CRON_TZ=")) else {
+    let Some(rest) = specification
+        .strip_prefix("TZ=")
+        .or_else(|| specification.strip_prefix("CRON_TZ="))
+    else {
         return Ok(("UTC", specification));
     };
     let Some((zone, rest)) = rest.split_once(' ') else {
-        return Err(ScheduleError::in_cron(specification, specification, "after the time zone, a blank and a schedule"));
+        return Err(ScheduleError::in_cron(
+            specification,
+            specification,
+            "after the time zone, a blank and a schedule",
+        ));
     };
     Ok((if zone.is_empty() { "UTC" } else { zone }, rest.trim()))
 }
@@ -52,10 +85,17 @@ pub(super) fn split_zone(specification: &str) -> Result<(&str, &str), ScheduleEr
 /// Reads an expression.
 pub(super) fn parse(text: &str) -> Result<Plan, ScheduleError> {
     if text.trim().is_empty() {
-        return Err(ScheduleError::in_cron(text, text, "the expression is empty: write five fields, for example 0 2 * * *"));
+        return Err(ScheduleError::in_cron(
+            text,
+            text,
+            "the expression is empty: write five fields, for example 0 2 * * *",
+        ));
     }
     if text.len() > LONGEST {
-        return Err(ScheduleError::new("cron", format!("an expression has at most {LONGEST} characters")));
+        return Err(ScheduleError::new(
+            "cron",
+            format!("an expression has at most {LONGEST} characters"),
+        ));
     }
     if let Some(at) = text.find("TZ") {
         let piece = &text[at..at + 2];
@@ -65,7 +105,11 @@ pub(super) fn parse(text: &str) -> Result<Plan, ScheduleError> {
             "Kubernetes takes no TZ or CRON_TZ in a schedule: name the zone in the time zone field",
         ));
     }
-    let plan = if text.starts_with('@') { descriptor(text)? } else { Plan::Fields(five_fields(text)?) };
+    let plan = if text.starts_with('@') {
+        descriptor(text)?
+    } else {
+        Plan::Fields(five_fields(text)?)
+    };
     match plan {
         Plan::Fields(fields) if !fields.is_possible() => Ok(Plan::Never),
         plan => Ok(plan),
@@ -74,8 +118,13 @@ pub(super) fn parse(text: &str) -> Result<Plan, ScheduleError> {
 
 fn descriptor(text: &str) -> Result<Plan, ScheduleError> {
     if let Some(duration) = text.strip_prefix("@every ") {
-        let nanoseconds = go_duration(duration)
-            .map_err(|why| ScheduleError::in_cron(text, duration, format!("{duration:?} is not a duration: {why}")))?;
+        let nanoseconds = go_duration(duration).map_err(|why| {
+            ScheduleError::in_cron(
+                text,
+                duration,
+                format!("{duration:?} is not a duration: {why}"),
+            )
+        })?;
         return Ok(Plan::Delay((nanoseconds / 1_000_000_000).max(1)));
     }
     let same = match text {
@@ -112,7 +161,11 @@ fn five_fields(text: &str) -> Result<Fields, ScheduleError> {
             let start = extra.as_ptr() as usize - text.as_ptr() as usize;
             text[start..].trim_end()
         });
-        let hint = if count == 6 { "; there is no field for seconds or years" } else { "" };
+        let hint = if count == 6 {
+            "; there is no field for seconds or years"
+        } else {
+            ""
+        };
         return Err(ScheduleError::in_cron(
             text,
             blame,
@@ -123,7 +176,11 @@ fn five_fields(text: &str) -> Result<Fields, ScheduleError> {
         ));
     }
     let [minute, hour, day, month, weekday] = values;
-    let combine = if day.star || weekday.star { Days::Both } else { Days::Either };
+    let combine = if day.star || weekday.star {
+        Days::Both
+    } else {
+        Days::Either
+    };
     let mut fields = Fields::every_minute(combine);
     fields.minutes = minute.set & ALL_MINUTES;
     fields.hours = (hour.set & u64::from(ALL_HOURS)) as u32;
@@ -146,7 +203,8 @@ impl Field {
 
     /// `low-high/step` in all its forms.
     fn element(&self, text: &str, element: &str) -> Result<Values, ScheduleError> {
-        let wrong = |piece: &str, message: String| Err(ScheduleError::in_cron(text, piece, message));
+        let wrong =
+            |piece: &str, message: String| Err(ScheduleError::in_cron(text, piece, message));
         let (range, step) = match element.split_once('/') {
             None => (element, None),
             Some((_, step)) if step.contains('/') => {
@@ -166,7 +224,10 @@ impl Field {
             if parts.next().is_some() {
                 return wrong(element, format!("{element:?} has more than one hyphen"));
             }
-            (low, second.map_or(Ok(low), |high| self.value(text, high, element))?)
+            (
+                low,
+                second.map_or(Ok(low), |high| self.value(text, high, element))?,
+            )
         };
         let step = match step {
             None => 1,
@@ -176,19 +237,34 @@ impl Field {
                 }
                 let step = self.number(text, digits, element)?;
                 if step == 0 {
-                    return wrong(element, format!("the step in {element:?} must be 1 or more"));
+                    return wrong(
+                        element,
+                        format!("the step in {element:?} must be 1 or more"),
+                    );
                 }
                 values.star &= step == 1;
                 step
             }
         };
         if low < self.least || high > self.most {
-            let sunday = if self.most == 6 && high == 7 { "; Sunday is 0 in Kubernetes" } else { "" };
-            let Field { name, least, most, .. } = self;
-            return wrong(element, format!("{element:?} is out of range: {name} goes from {least} to {most}{sunday}"));
+            let sunday = if self.most == 6 && high == 7 {
+                "; Sunday is 0 in Kubernetes"
+            } else {
+                ""
+            };
+            let Field {
+                name, least, most, ..
+            } = self;
+            return wrong(
+                element,
+                format!("{element:?} is out of range: {name} goes from {least} to {most}{sunday}"),
+            );
         }
         if low > high {
-            return wrong(element, format!("{element:?} ends before it begins: write two ranges with a comma between"));
+            return wrong(
+                element,
+                format!("{element:?} ends before it begins: write two ranges with a comma between"),
+            );
         }
         let mut value = low;
         while value <= high {
@@ -199,7 +275,11 @@ impl Field {
     }
 
     fn value(&self, text: &str, piece: &str, element: &str) -> Result<u64, ScheduleError> {
-        match self.names.iter().position(|name| name.eq_ignore_ascii_case(piece)) {
+        match self
+            .names
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(piece))
+        {
             Some(index) => Ok(self.least + index as u64),
             None => self.number(text, piece, element),
         }
@@ -207,21 +287,37 @@ impl Field {
 
     /// A number as Go's `Atoi` takes it, not negative.
     fn number(&self, text: &str, piece: &str, element: &str) -> Result<u64, ScheduleError> {
-        let read = piece.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
+        let read = piece
+            .parse::<i64>()
+            .ok()
+            .and_then(|number| u64::try_from(number).ok());
         read.ok_or_else(|| {
             let name = self.name;
             let blame = if piece.is_empty() { element } else { piece };
-            let classic_only = piece.bytes().any(|b| matches!(b, b'L' | b'W' | b'#' | b'l' | b'w'))
-                && piece.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'L' | b'W' | b'#' | b'l' | b'w'));
+            let classic_only = piece
+                .bytes()
+                .any(|b| matches!(b, b'L' | b'W' | b'#' | b'l' | b'w'))
+                && piece
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || matches!(b, b'L' | b'W' | b'#' | b'l' | b'w'));
             let message = if classic_only {
                 format!("{piece:?} is not known to Kubernetes, which has no L, W or #")
             } else if piece.is_empty() {
                 format!("a number is missing in {element:?}")
             } else if self.names.is_empty() {
-                format!("{piece:?} is not a number: {name} goes from {} to {}", self.least, self.most)
+                format!(
+                    "{piece:?} is not a number: {name} goes from {} to {}",
+                    self.least, self.most
+                )
             } else {
-                let (first, last) = (self.names.first().unwrap_or(&""), self.names.last().unwrap_or(&""));
-                format!("{piece:?} is not a {name}: write a number from {} to {}, or {first} to {last}", self.least, self.most)
+                let (first, last) = (
+                    self.names.first().unwrap_or(&""),
+                    self.names.last().unwrap_or(&""),
+                );
+                format!(
+                    "{piece:?} is not a {name}: write a number from {} to {}, or {first} to {last}",
+                    self.least, self.most
+                )
             };
             ScheduleError::in_cron(text, blame, message)
         })
@@ -251,7 +347,9 @@ fn go_duration(text: &str) -> Result<i64, &'static str> {
         if whole.is_empty() && fraction.is_empty() {
             return Err("a number is missing; write it as 90s, 5m or 1h30m");
         }
-        let end = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c == '.' || c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (unit, tail) = rest.split_at(end);
         rest = tail;
         let unit: u64 = match unit {
@@ -264,10 +362,23 @@ fn go_duration(text: &str) -> Result<i64, &'static str> {
             "" => return Err("a unit is missing; write it as 90s, 5m or 1h30m"),
             _ => return Err("the units are h, m, s, ms, us and ns"),
         };
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| TOO_LONG)? };
-        let part = whole.checked_mul(unit).filter(|part| *part <= LIMIT).ok_or(TOO_LONG)?;
-        let part = part.checked_add(fraction_of(fraction, unit)).filter(|part| *part <= LIMIT).ok_or(TOO_LONG)?;
-        total = total.checked_add(part).filter(|total| *total <= LIMIT).ok_or(TOO_LONG)?;
+        let whole: u64 = if whole.is_empty() {
+            0
+        } else {
+            whole.parse().map_err(|_| TOO_LONG)?
+        };
+        let part = whole
+            .checked_mul(unit)
+            .filter(|part| *part <= LIMIT)
+            .ok_or(TOO_LONG)?;
+        let part = part
+            .checked_add(fraction_of(fraction, unit))
+            .filter(|part| *part <= LIMIT)
+            .ok_or(TOO_LONG)?;
+        total = total
+            .checked_add(part)
+            .filter(|total| *total <= LIMIT)
+            .ok_or(TOO_LONG)?;
     }
     if negative {
         return Ok(i64::try_from(total).map_or(i64::MIN, |total| -total));
@@ -276,7 +387,10 @@ fn go_duration(text: &str) -> Result<i64, &'static str> {
 }
 
 fn digits(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+    text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
 }
 
 /// `0.fraction` of `unit`. Only whole seconds are kept of the sum, so further digits than these do not matter.
@@ -296,10 +410,26 @@ mod tests {
     #[test]
     fn durations_are_those_of_go() {
         for (text, seconds) in [
-            ("90s", Some(90)), ("1h30m", Some(5_400)), ("1.5h", Some(5_400)), (".5m", Some(30)), ("5.m", Some(300)),
-            ("500ms", Some(1)), ("0", Some(1)), ("-5m", Some(1)), ("+5m", Some(300)), ("1m0.999s", Some(60)),
-            ("1d", None), ("", None), (".", None), ("5", None), ("5 m", None), ("1h 5m", None), ("-", None),
-            ("2562047h", Some(9_223_369_200)), ("2562048h", None), ("99999999999999999999s", None),
+            ("90s", Some(90)),
+            ("1h30m", Some(5_400)),
+            ("1.5h", Some(5_400)),
+            (".5m", Some(30)),
+            ("5.m", Some(300)),
+            ("500ms", Some(1)),
+            ("0", Some(1)),
+            ("-5m", Some(1)),
+            ("+5m", Some(300)),
+            ("1m0.999s", Some(60)),
+            ("1d", None),
+            ("", None),
+            (".", None),
+            ("5", None),
+            ("5 m", None),
+            ("1h 5m", None),
+            ("-", None),
+            ("2562047h", Some(9_223_369_200)),
+            ("2562048h", None),
+            ("99999999999999999999s", None),
         ] {
             let read = parse(&format!("@every {text}")).ok();
             assert_eq!(read, seconds.map(Plan::Delay), "{text:?}");

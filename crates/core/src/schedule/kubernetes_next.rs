@@ -24,9 +24,20 @@ enum Raised {
 
 /// The first run after the instant `after`, in seconds.
 pub(super) fn next(fields: &Fields, zone: &TimeZone, after: i64) -> Option<i64> {
-    let mut walk = Walk { fields, now: Local::at(zone, after + 1), reset: false, steps: MOST_STEPS };
+    let mut walk = Walk {
+        fields,
+        now: Local::at(zone, after + 1),
+        reset: false,
+        steps: MOST_STEPS,
+    };
     let last_year = walk.now.date.year + YEARS_TO_LOOK;
-    let levels = [Walk::month, Walk::day, Walk::hour, Walk::minute, Walk::second];
+    let levels = [
+        Walk::month,
+        Walk::day,
+        Walk::hour,
+        Walk::minute,
+        Walk::second,
+    ];
     while walk.now.date.year <= last_year {
         let mut complete = true;
         for level in levels {
@@ -62,7 +73,13 @@ impl<'z> Local<'z> {
         let offset = zone::offset(zone, unix);
         let local = unix + offset;
         let date = Date::of_day(local.div_euclid(DAY));
-        Local { zone, unix, offset, date, second_of_day: local.rem_euclid(DAY) }
+        Local {
+            zone,
+            unix,
+            offset,
+            date,
+            second_of_day: local.rem_euclid(DAY),
+        }
     }
 
     /// Go's `time.Date`: the offset is looked up twice, and for a time that does not exist or comes twice the second
@@ -115,13 +132,28 @@ impl<'z> Walk<'_, 'z> {
                 return Raised::OutOfSteps;
             }
             if self.resets() {
-                self.now = Local::of(self.now.zone, Date { day: 1, ..self.now.date }, 0);
+                self.now = Local::of(
+                    self.now.zone,
+                    Date {
+                        day: 1,
+                        ..self.now.date
+                    },
+                    0,
+                );
             }
             let Date { year, month, day } = self.now.date;
             let following = if month == 12 {
-                Date { year: year + 1, month: 1, day }
+                Date {
+                    year: year + 1,
+                    month: 1,
+                    day,
+                }
             } else {
-                Date { year, month: month + 1, day }
+                Date {
+                    year,
+                    month: month + 1,
+                    day,
+                }
             };
             self.now = Local::of(self.now.zone, following, self.now.second_of_day);
             if self.now.date.month == 1 {
@@ -163,12 +195,26 @@ impl<'z> Walk<'_, 'z> {
     /// Where a step of days leads when it begins at midnight and the clock does not change on the way: to the next
     /// matching day, or to the first of the next month.
     fn undisturbed_day(&self) -> Option<Local<'z>> {
-        let Local { zone, unix, date: Date { year, month, day }, second_of_day, .. } = self.now;
+        let Local {
+            zone,
+            unix,
+            date: Date { year, month, day },
+            second_of_day,
+            ..
+        } = self.now;
         if second_of_day != 0 {
             return None;
         }
-        let later = self.fields.days_of(year, month).checked_shr(day + 1).unwrap_or(0);
-        let days = if later != 0 { 1 + later.trailing_zeros() } else { days_in_month(year, month) - day + 1 };
+        let later = self
+            .fields
+            .days_of(year, month)
+            .checked_shr(day + 1)
+            .unwrap_or(0);
+        let days = if later != 0 {
+            1 + later.trailing_zeros()
+        } else {
+            days_in_month(year, month) - day + 1
+        };
         let target = unix + i64::from(days) * DAY;
         // Looking up a local time reads the offset as much as a day to either side of it.
         let steady = zone::next_change(zone, unix - DAY).is_none_or(|change| change > target + DAY);
@@ -177,7 +223,10 @@ impl<'z> Walk<'_, 'z> {
 
     /// One day on, and back to midnight if a clock change moved us off it.
     fn step_day(&mut self) {
-        let tomorrow = Date { day: self.now.date.day + 1, ..self.now.date };
+        let tomorrow = Date {
+            day: self.now.date.day + 1,
+            ..self.now.date
+        };
         self.now = Local::of(self.now.zone, tomorrow, self.now.second_of_day);
         match self.now.hour() {
             0 => {}
@@ -195,7 +244,11 @@ impl<'z> Walk<'_, 'z> {
                 self.now = Local::of(self.now.zone, self.now.date, self.now.hour() * 3_600);
             }
             let later = u64::from(self.fields.hours) >> self.now.hour();
-            let hours = if later == 0 { 24 - self.now.hour() } else { i64::from(later.trailing_zeros()) };
+            let hours = if later == 0 {
+                24 - self.now.hour()
+            } else {
+                i64::from(later.trailing_zeros())
+            };
             self.advance(hours, 3_600);
             if self.now.hour() == 0 {
                 return Raised::Wrapped;
@@ -214,7 +267,11 @@ impl<'z> Walk<'_, 'z> {
                 self.now = Local::at(self.now.zone, self.now.unix - self.now.unix.rem_euclid(60));
             }
             let later = self.fields.minutes >> self.now.minute();
-            let minutes = if later == 0 { 60 - self.now.minute() } else { i64::from(later.trailing_zeros()) };
+            let minutes = if later == 0 {
+                60 - self.now.minute()
+            } else {
+                i64::from(later.trailing_zeros())
+            };
             self.advance(minutes, 60);
             if self.now.minute() == 0 {
                 return Raised::Wrapped;
@@ -240,6 +297,10 @@ impl<'z> Walk<'_, 'z> {
     /// `count` steps of `unit` seconds at once, or a single one where the clock changes on the way.
     fn advance(&mut self, count: i64, unit: i64) {
         let target = self.now.plus(count * unit);
-        self.now = if target.offset == self.now.offset { target } else { self.now.plus(unit) };
+        self.now = if target.offset == self.now.offset {
+            target
+        } else {
+            self.now.plus(unit)
+        };
     }
 }

@@ -41,7 +41,7 @@ pub enum Dialect {
     /// Debian's cron, with `L`, `LW`, `5L` and `MON#2`.
     #[default]
     Classic,
-    /// robfig/cron v3, which the Kubernetes CronJob controller uses.
+    /// robfig/cron v3, which the controller of Kubernetes's `CronJob`s uses.
     Kubernetes,
 }
 
@@ -61,10 +61,16 @@ impl Schedule {
     /// A period under one second or over [`Span::LONGEST`].
     pub fn every(period: Span) -> Result<Schedule, ScheduleError> {
         if period < Span::from_seconds(1) {
-            return Err(ScheduleError::new("every", format!("a period of {period} is too short: at least 1s")));
+            return Err(ScheduleError::new(
+                "every",
+                format!("a period of {period} is too short: at least 1s"),
+            ));
         }
         if period > Span::LONGEST {
-            return Err(ScheduleError::new("every", format!("a period of {period} is too long: at most 400d")));
+            return Err(ScheduleError::new(
+                "every",
+                format!("a period of {period} is too long: at most 400d"),
+            ));
         }
         Ok(Schedule::Every(period))
     }
@@ -73,7 +79,11 @@ impl Schedule {
     ///
     /// # Errors
     /// What is wrong, in which of the two texts and where.
-    pub fn cron(expression: &str, timezone: &str, dialect: Dialect) -> Result<Schedule, ScheduleError> {
+    pub fn cron(
+        expression: &str,
+        timezone: &str,
+        dialect: Dialect,
+    ) -> Result<Schedule, ScheduleError> {
         Cron::parse(expression, timezone, dialect).map(|cron| Schedule::Cron(Box::new(cron)))
     }
 
@@ -90,7 +100,9 @@ impl Schedule {
     /// from the last slot rather than ask from arbitrary instants.
     pub fn next_after(&self, after: Time) -> Option<Time> {
         match self {
-            Schedule::Every(period) => Some(after + *period).filter(|next| *next > after && *next <= Time::LAST),
+            Schedule::Every(period) => {
+                Some(after + *period).filter(|next| *next > after && *next <= Time::LAST)
+            }
             Schedule::Cron(cron) => cron.next_after(after),
         }
     }
@@ -136,7 +148,9 @@ impl FromStr for Dialect {
         match text {
             "classic" => Ok(Dialect::Classic),
             "kubernetes" => Ok(Dialect::Kubernetes),
-            other => Err(format!("{other:?} is not a cron dialect: write classic or kubernetes")),
+            other => Err(format!(
+                "{other:?} is not a cron dialect: write classic or kubernetes"
+            )),
         }
     }
 }

@@ -32,7 +32,9 @@ pub(super) fn of(cron: &Cron, from: Option<Time>) -> Vec<String> {
     };
     let mut warnings = Vec::new();
     warnings.extend(both_day_fields(cron, fields));
-    let start = from.map_or(REFERENCE, |from| from.as_seconds().clamp(0, Time::LAST.as_seconds()));
+    let start = from.map_or(REFERENCE, |from| {
+        from.as_seconds().clamp(0, Time::LAST.as_seconds())
+    });
     for change in changes(cron, start) {
         let text = if change.after > change.before {
             skipped(cron, fields, &change, from.is_some())
@@ -81,7 +83,10 @@ fn changes(cron: &Cron, start: i64) -> Vec<Change> {
 
 /// The first matching local second from `start` to before `end`.
 fn first_within(fields: &Fields, start: i64, end: i64) -> Option<i64> {
-    fields.first_match((start + 59).div_euclid(60)).map(|minute| minute * 60).filter(|local| *local < end)
+    fields
+        .first_match((start + 59).div_euclid(60))
+        .map(|minute| minute * 60)
+        .filter(|local| *local < end)
 }
 
 /// Whether the job runs in every hour of its days, so that an hour more or less is no news.
@@ -97,8 +102,16 @@ fn skipped(cron: &Cron, fields: &Fields, change: &Change, dated: bool) -> Option
     } else {
         "the run is skipped that day".to_owned()
     };
-    let when = if dated { format!("on {}", date(local)) } else { "when the clocks go forward".to_owned() };
-    Some(format!("{} does not exist {when} in {}: {consequence}", clock(local), cron.timezone()))
+    let when = if dated {
+        format!("on {}", date(local))
+    } else {
+        "when the clocks go forward".to_owned()
+    };
+    Some(format!(
+        "{} does not exist {when} in {}: {consequence}",
+        clock(local),
+        cron.timezone()
+    ))
 }
 
 fn repeated(cron: &Cron, fields: &Fields, change: &Change, dated: bool) -> Option<String> {
@@ -109,8 +122,16 @@ fn repeated(cron: &Cron, fields: &Fields, change: &Change, dated: bool) -> Optio
     } else {
         "it runs both times"
     };
-    let when = if dated { format!("on {}", date(local)) } else { "when the clocks go back".to_owned() };
-    Some(format!("{} happens twice {when} in {}: {consequence}", clock(local), cron.timezone()))
+    let when = if dated {
+        format!("on {}", date(local))
+    } else {
+        "when the clocks go back".to_owned()
+    };
+    Some(format!(
+        "{} happens twice {when} in {}: {consequence}",
+        clock(local),
+        cron.timezone()
+    ))
 }
 
 /// The controller's walk loses runs that do exist where midnight does not, or where the change is not of whole hours.
@@ -129,7 +150,11 @@ fn lost_day(cron: &Cron, fields: &Fields, change: &Change, dated: bool) -> Optio
             break;
         }
     }
-    let when = if dated { format!("on {}", date(local)) } else { "on the day the clocks change".to_owned() };
+    let when = if dated {
+        format!("on {}", date(local))
+    } else {
+        "on the day the clocks change".to_owned()
+    };
     (slot > expected).then(|| {
         format!(
             "the run at {} {when} in {} is lost: the Kubernetes controller misses it because of the clock change",
@@ -163,19 +188,31 @@ mod tests {
     fn a_time_that_is_skipped_or_repeated_is_pointed_out() {
         use Dialect::{Classic, Kubernetes};
         for (expression, dialect, expected) in [
-            ("30 2 * * *", Kubernetes, &[
-                "02:30 does not exist on 2026-03-29 in Europe/Berlin: the run is skipped that day",
-                "02:30 happens twice on 2026-10-25 in Europe/Berlin: it runs both times",
-            ][..]),
-            ("30 2 * * *", Classic, &[
-                "02:30 does not exist on 2026-03-29 in Europe/Berlin: it runs at 03:00 instead",
-                "02:30 happens twice on 2026-10-25 in Europe/Berlin: it runs once, the first time",
-            ]),
+            (
+                "30 2 * * *",
+                Kubernetes,
+                &[
+                    "02:30 does not exist on 2026-03-29 in Europe/Berlin: the run is skipped that day",
+                    "02:30 happens twice on 2026-10-25 in Europe/Berlin: it runs both times",
+                ][..],
+            ),
+            (
+                "30 2 * * *",
+                Classic,
+                &[
+                    "02:30 does not exist on 2026-03-29 in Europe/Berlin: it runs at 03:00 instead",
+                    "02:30 happens twice on 2026-10-25 in Europe/Berlin: it runs once, the first time",
+                ],
+            ),
             ("0 3 * * *", Classic, &[]),
             ("0 * * * *", Kubernetes, &[]),
             ("30 2 * * 1-5", Kubernetes, &[]),
         ] {
-            assert_eq!(dated(expression, "Europe/Berlin", dialect), expected, "{expression} {dialect}");
+            assert_eq!(
+                dated(expression, "Europe/Berlin", dialect),
+                expected,
+                "{expression} {dialect}"
+            );
         }
         assert!(dated("30 2 * * *", "UTC", Kubernetes).is_empty());
     }
@@ -183,19 +220,28 @@ mod tests {
     #[test]
     fn without_a_date_the_change_is_named() {
         let schedule = Schedule::cron("30 2 * * *", "Europe/Berlin", Dialect::Classic).unwrap();
-        assert_eq!(schedule.warnings(), [
-            "02:30 does not exist when the clocks go forward in Europe/Berlin: it runs at 03:00 instead",
-            "02:30 happens twice when the clocks go back in Europe/Berlin: it runs once, the first time",
-        ]);
+        assert_eq!(
+            schedule.warnings(),
+            [
+                "02:30 does not exist when the clocks go forward in Europe/Berlin: it runs at 03:00 instead",
+                "02:30 happens twice when the clocks go back in Europe/Berlin: it runs once, the first time",
+            ]
+        );
     }
 
     #[test]
     fn a_run_that_only_the_controller_loses_is_pointed_out() {
         let lost = dated("0 5 * * *", "Australia/Lord_Howe", Dialect::Kubernetes);
         assert_eq!(lost.len(), 2, "{lost:?}");
-        assert!(lost[0].starts_with("the run at 05:00 on 2026-04-05 in Australia/Lord_Howe is lost"), "{lost:?}");
+        assert!(
+            lost[0].starts_with("the run at 05:00 on 2026-04-05 in Australia/Lord_Howe is lost"),
+            "{lost:?}"
+        );
         let lost = dated("0 9 * * 5", "Africa/Cairo", Dialect::Kubernetes);
-        assert!(lost[0].starts_with("the run at 09:00 on 2026-04-24"), "{lost:?}");
+        assert!(
+            lost[0].starts_with("the run at 09:00 on 2026-04-24"),
+            "{lost:?}"
+        );
         assert!(dated("0 9 * * 5", "Africa/Cairo", Dialect::Classic).is_empty());
     }
 
@@ -208,7 +254,10 @@ mod tests {
             ("0 0 31 2 *", Dialect::Kubernetes, "never runs"),
         ] {
             let warnings = dated(expression, "UTC", dialect);
-            assert!(warnings.len() == 1 && warnings[0].contains(part), "{expression} {dialect}: {warnings:?}");
+            assert!(
+                warnings.len() == 1 && warnings[0].contains(part),
+                "{expression} {dialect}: {warnings:?}"
+            );
         }
     }
 }

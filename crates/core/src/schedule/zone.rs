@@ -15,24 +15,42 @@ const LONGEST_NAME: usize = 64;
 
 /// Finds the zone called exactly `name`.
 pub(super) fn find(name: &str) -> Result<TimeZone, ScheduleError> {
-    let wrong = |message: String| Err(ScheduleError { field: "timezone", message, at: Some(0..name.len()) });
+    let wrong = |message: String| {
+        Err(ScheduleError {
+            field: "timezone",
+            message,
+            at: Some(0..name.len()),
+        })
+    };
     if name.is_empty() {
-        return wrong("a time zone is missing: write UTC or a name such as Europe/Berlin".to_owned());
+        return wrong(
+            "a time zone is missing: write UTC or a name such as Europe/Berlin".to_owned(),
+        );
     }
     if name.eq_ignore_ascii_case("local") {
-        return wrong("\"Local\" depends on the machine: name the time zone, for example Europe/Berlin".to_owned());
+        return wrong(
+            "\"Local\" depends on the machine: name the time zone, for example Europe/Berlin"
+                .to_owned(),
+        );
     }
     if name.len() > LONGEST_NAME {
-        return wrong(format!("a time zone's name has at most {LONGEST_NAME} characters"));
+        return wrong(format!(
+            "a time zone's name has at most {LONGEST_NAME} characters"
+        ));
     }
     // jiff ignores case; Kubernetes and most other software do not.
     let found = DATABASE.get(name).ok().filter(|zone| !zone.is_unknown());
     match found {
         Some(zone) if zone.iana_name() == Some(name) => Ok(zone),
-        Some(zone) => wrong(format!("unknown time zone {name:?}: did you mean {}?", zone.iana_name().unwrap_or("UTC"))),
+        Some(zone) => wrong(format!(
+            "unknown time zone {name:?}: did you mean {}?",
+            zone.iana_name().unwrap_or("UTC")
+        )),
         None => wrong(match nearest(name) {
             Some(near) => format!("unknown time zone {name:?}: did you mean {near}?"),
-            None => format!("unknown time zone {name:?}: write UTC or an IANA name such as Europe/Berlin"),
+            None => format!(
+                "unknown time zone {name:?}: write UTC or an IANA name such as Europe/Berlin"
+            ),
         }),
     }
 }
@@ -49,7 +67,9 @@ fn nearest(name: &str) -> Option<String> {
         let lower = candidate.as_str().to_ascii_lowercase();
         let city = lower.rsplit('/').next().unwrap_or(&lower);
         let distance = edits(&wanted, if city_only { city } else { &lower });
-        if distance <= wanted.chars().count() / 4 && best.as_ref().is_none_or(|(least, _)| distance < *least) {
+        if distance <= wanted.chars().count() / 4
+            && best.as_ref().is_none_or(|(least, _)| distance < *least)
+        {
             best = Some((distance, candidate.as_str().to_owned()));
         }
     }
@@ -73,7 +93,11 @@ fn edits(left: &str, right: &str) -> usize {
 }
 
 fn timestamp(unix: i64) -> Timestamp {
-    Timestamp::from_second(unix).unwrap_or(if unix < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_second(unix).unwrap_or(if unix < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 /// The offset from UTC in seconds at an instant.
@@ -83,7 +107,9 @@ pub(super) fn offset(zone: &TimeZone, unix: i64) -> i64 {
 
 /// The first instant after `unix` at which the zone's rules change.
 pub(super) fn next_change(zone: &TimeZone, unix: i64) -> Option<i64> {
-    zone.following(timestamp(unix)).next().map(|change| change.timestamp().as_second())
+    zone.following(timestamp(unix))
+        .next()
+        .map(|change| change.timestamp().as_second())
 }
 
 /// What a local time, in seconds as if it were UTC, means in the zone.
@@ -104,7 +130,10 @@ pub(super) fn meaning(zone: &TimeZone, local: i64) -> Meaning {
         return Meaning::Once(local - before);
     }
     let (early, late) = (local - before.max(after), local - before.min(after));
-    match (offset(zone, early) == local - early, offset(zone, late) == local - late) {
+    match (
+        offset(zone, early) == local - early,
+        offset(zone, late) == local - late,
+    ) {
         (true, true) => Meaning::Twice(early, late),
         (true, false) => Meaning::Once(early),
         (false, true) => Meaning::Once(late),
@@ -137,7 +166,12 @@ mod tests {
             assert_eq!(error.field, "timezone");
             assert!(error.message.contains(part), "{name:?}: {}", error.message);
         }
-        assert!(find(&"x".repeat(10_000)).unwrap_err().message.contains("at most 64"));
+        assert!(
+            find(&"x".repeat(10_000))
+                .unwrap_err()
+                .message
+                .contains("at most 64")
+        );
     }
 
     #[test]
@@ -157,7 +191,8 @@ mod tests {
             let zone = DATABASE.get(name.as_str()).unwrap();
             let mut previous = i64::MIN / 2;
             let mut at = 0;
-            while let Some(change) = next_change(&zone, at).filter(|change| *change < 4_000_000_000) {
+            while let Some(change) = next_change(&zone, at).filter(|change| *change < 4_000_000_000)
+            {
                 assert!(change - previous > 4 * DAY, "{} at {change}", name.as_str());
                 (previous, at) = (change, change);
             }
@@ -166,16 +201,31 @@ mod tests {
 
     #[test]
     fn a_local_time_means_what_jiff_says() {
-        for name in ["Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "America/Havana", "Africa/Cairo", "UTC"] {
+        for name in [
+            "Europe/Berlin",
+            "Australia/Lord_Howe",
+            "Pacific/Apia",
+            "America/Havana",
+            "Africa/Cairo",
+            "UTC",
+        ] {
             let zone = find(name).unwrap();
             for local in (1_300_000_000_i64..1_800_000_000).step_by(1_800) {
                 let civil = timestamp(local).to_zoned(TimeZone::UTC).datetime();
                 let ambiguous = zone.to_ambiguous_timestamp(civil);
-                let (early, late) = (ambiguous.earlier().unwrap().as_second(), ambiguous.later().unwrap().as_second());
+                let (early, late) = (
+                    ambiguous.earlier().unwrap().as_second(),
+                    ambiguous.later().unwrap().as_second(),
+                );
                 match meaning(&zone, local) {
                     Meaning::Once(at) => assert!(at == early && at == late, "{name} {civil}"),
-                    Meaning::Twice(a, b) => assert!(a == early && b == late && a != b, "{name} {civil}"),
-                    Meaning::Skipped(at) => assert!(early < at && at <= late, "{name} {civil} {early} {at} {late}"),
+                    Meaning::Twice(a, b) => {
+                        assert!(a == early && b == late && a != b, "{name} {civil}")
+                    }
+                    Meaning::Skipped(at) => assert!(
+                        early < at && at <= late,
+                        "{name} {civil} {early} {at} {late}"
+                    ),
                 }
             }
         }

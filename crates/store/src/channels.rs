@@ -1,0 +1,175 @@
+//! Channels: where deliveries go.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use systole_core::time::Time;
+
+use crate::error::taken;
+use crate::{Error, Store};
+
+/// What a person can set of a channel.
+#[derive(Clone, Debug)]
+pub struct ChannelFields {
+    /// Unique per project.
+    pub name: String,
+    /// One of the table of kinds.
+    pub kind: String,
+    /// The kind's own configuration, encrypted as a whole: its URL is a secret too.
+    pub config_cipher: Vec<u8>,
+    /// Used by monitors that name no channels.
+    pub default: bool,
+    /// Receives what concerns Systole itself.
+    pub system: bool,
+    /// An open, unacknowledged incident is said again after this many microseconds; 0 never.
+    pub remind_every: i64,
+    /// Many messages at once go as one.
+    pub digest: bool,
+}
+
+/// A channel's row.
+#[derive(Clone, Debug)]
+pub struct ChannelRow {
+    /// Its number.
+    pub id: i64,
+    /// Its project.
+    pub project: i64,
+    /// Raised by every change.
+    pub rev: i64,
+    /// What people set.
+    pub fields: ChannelFields,
+    /// When it was made.
+    pub created_at: Time,
+    /// When it was changed.
+    pub updated_at: Time,
+}
+
+const COLUMNS: &str = "SELECT id, project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
+    digest, created_at, updated_at FROM channel";
+
+const UNIQUE: &[(&str, &str)] = &[("channel.name", "name")];
+
+impl Store {
+    /// Makes a channel.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] for a name in use.
+    pub async fn create_channel(&self, now: Time, project: i64, fields: &ChannelFields) -> Result<i64, Error> {
+        let mut session = self.session().await?;
+        let row = sqlx::query(
+            "INSERT INTO channel (project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
+             digest, created_at, updated_at) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING id",
+        )
+        .bind(project)
+        .bind(&fields.name)
+        .bind(&fields.kind)
+        .bind(&fields.config_cipher)
+        .bind(fields.default)
+        .bind(fields.system)
+        .bind(fields.remind_every)
+        .bind(fields.digest)
+        .bind(now.as_micros())
+        .fetch_one(session.connection())
+        .await
+        .map_err(taken("make a channel", "channel", UNIQUE))?;
+        Ok(row.get(0))
+    }
+
+    /// Changes a channel of revision `rev`; `false` when it is not there at that revision.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] for a name in use.
+    pub async fn update_channel(&self, now: Time, id: i64, rev: i64, fields: &ChannelFields) -> Result<bool, Error> {
+        let mut session = self.session().await?;
+        let updated = sqlx::query(
+            "UPDATE channel SET rev = rev + 1, name = $3, config_cipher = $4, is_default = $5, is_system = $6,
+             remind_every = $7, digest = $8, updated_at = $9 WHERE id = $1 AND rev = $2",
+        )
+        .bind(id)
+        .bind(rev)
+        .bind(&fields.name)
+        .bind(&fields.config_cipher)
+        .bind(fields.default)
+        .bind(fields.system)
+        .bind(fields.remind_every)
+        .bind(fields.digest)
+        .bind(now.as_micros())
+        .execute(session.connection())
+        .await
+        .map_err(taken("change a channel", "channel", UNIQUE))?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Deletes a channel; what still waits for it is given up, visibly.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn delete_channel(&self, now: Time, id: i64) -> Result<bool, Error> {
+        let mut session = self.session().await?;
+        session.begin().await?;
+        let deleted = async {
+            sqlx::query(
+                "UPDATE delivery SET state = 3, finished_at = $2, detail = 'the channel was deleted'
+                 WHERE channel_id = $1 AND state = 0",
+            )
+            .bind(id)
+            .bind(now.as_micros())
+            .execute(session.connection())
+            .await
+            .map_err(Error::attempted("give up a channel's deliveries"))?;
+            let deleted = sqlx::query("DELETE FROM channel WHERE id = $1")
+                .bind(id)
+                .execute(session.connection())
+                .await
+                .map_err(Error::attempted("delete a channel"))?;
+            Ok(deleted.rows_affected() == 1)
+        }
+        .await;
+        session.end(deleted).await
+    }
+
+    /// Every channel of a project, newest first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn channels(&self, project: i64) -> Result<Vec<ChannelRow>, Error> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE project_id = $1 ORDER BY id DESC")))
+            .bind(project)
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read channels"))?;
+        Ok(rows.iter().map(read_channel).collect())
+    }
+
+    /// One channel of a project.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn channel(&self, project: i64, id: i64) -> Result<Option<ChannelRow>, Error> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE project_id = $1 AND id = $2")))
+            .bind(project)
+            .bind(id)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read a channel"))?;
+        Ok(row.as_ref().map(read_channel))
+    }
+}
+
+fn read_channel(row: &SqliteRow) -> ChannelRow {
+    ChannelRow {
+        id: row.get(0),
+        project: row.get(1),
+        rev: row.get(2),
+        fields: ChannelFields {
+            name: row.get(3),
+            kind: row.get(4),
+            config_cipher: row.get(5),
+            default: row.get(6),
+            system: row.get(7),
+            remind_every: row.get(8),
+            digest: row.get(9),
+        },
+        created_at: Time::from_micros(row.get(10)),
+        updated_at: Time::from_micros(row.get(11)),
+    }
+}

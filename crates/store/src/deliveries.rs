@@ -1,0 +1,446 @@
+//! The outbox: one row per message for one channel about one incident event.
+//!
+//! A decision inserts rows; whoever may send claims them. The claim number fences a late finish: a sender that stood
+//! still longer than its claim cannot undo what another has done since. Per channel and incident, rows go in order.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+use systole_core::message::MessageKind;
+use systole_core::time::{Span, Time};
+
+use crate::incidents::{EvidenceDocument, IncidentRow, read_incident};
+use crate::{Error, Store};
+
+/// How long a claim holds. A sender looks at its age right before it writes.
+pub const CLAIM: Span = Span::from_seconds(60);
+
+pub(crate) const PENDING: i64 = 0;
+const DELIVERED: i64 = 1;
+pub(crate) const SUPERSEDED: i64 = 2;
+const DEAD: i64 = 3;
+
+/// A claimed delivery with all that its message says.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number.
+    pub id: i64,
+    /// The idempotency key, the same on every attempt.
+    pub key: String,
+    /// Where it goes.
+    pub channel: i64,
+    /// The claim under which it is sent.
+    pub claim: i64,
+    /// Attempts so far, this one included.
+    pub attempts: u32,
+    /// When it was decided.
+    pub decided_at: Time,
+    /// Goes as one message with the others of this group.
+    pub grouped: Option<String>,
+    /// What it is about.
+    pub kind: MessageKind,
+    /// When that happened.
+    pub at: Time,
+    /// Why.
+    pub reason: String,
+    /// How often the incident had been reopened then.
+    pub reopened: u32,
+    /// What it rests on.
+    pub evidence: EvidenceDocument,
+    /// The incident.
+    pub incident: IncidentRow,
+}
+
+/// How an attempt is recorded.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// When it began.
+    pub at: Time,
+    /// How long it took.
+    pub latency: Span,
+    /// `delivered`, or the class of the error.
+    pub outcome: String,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// What the other side said, or what went wrong; free of secrets.
+    pub detail: String,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It arrived.
+    Delivered,
+    /// Try again then.
+    RetryAt(Time),
+    /// Given up, visibly.
+    Dead,
+    /// This channel's format has no such message.
+    NotSent,
+}
+
+/// A delivery's row, for people.
+#[derive(Clone, Debug)]
+pub struct DeliveryRow {
+    /// Its number.
+    pub id: i64,
+    /// The idempotency key.
+    pub key: String,
+    /// Where it goes.
+    pub channel: i64,
+    /// The channel's name; empty when it was deleted.
+    pub channel_name: String,
+    /// The incident.
+    pub incident: u64,
+    /// The event that it tells.
+    pub seq: i64,
+    /// What it is about.
+    pub kind: String,
+    /// `pending`, `delivered`, `superseded` or `dead`.
+    pub state: &'static str,
+    /// Attempts so far.
+    pub attempts: i64,
+    /// When it is tried next.
+    pub next_at: Time,
+    /// When it was decided.
+    pub decided_at: Time,
+    /// When it was over.
+    pub finished_at: Option<Time>,
+    /// Why it is in this state, where that needs saying.
+    pub detail: Option<String>,
+}
+
+/// Which deliveries a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only about this incident.
+    pub incident: Option<u64>,
+    /// Only this one.
+    pub id: Option<i64>,
+    /// Only numbers below this one.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Depths of the outbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OutboxDepths {
+    /// Waiting or being sent.
+    pub pending: i64,
+    /// Given up.
+    pub dead: i64,
+    /// When the oldest pending one was decided.
+    pub oldest: Option<Time>,
+}
+
+impl Store {
+    /// Claims up to `limit` deliveries that are due, the oldest first. Of a group, all members that are due come
+    /// together, beyond the limit if need be.
+    ///
+    /// `not` names channels that must wait (their breaker is open).
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn claim(&self, now: Time, limit: u32, not: &[i64]) -> Result<Vec<Outgoing>, Error> {
+        let attempted = || Error::attempted("claim deliveries");
+        let mut session = self.session().await?;
+        session.begin().await?;
+        let claimed = async {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = ",
+            );
+            query.push_bind((now + CLAIM).as_micros());
+            query.push(" WHERE state = 0 AND next_at <= ").push_bind(now.as_micros());
+            query.push(
+                " AND (id IN (SELECT id FROM delivery c WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM delivery e
+                  WHERE e.channel_id = c.channel_id AND e.incident_id = c.incident_id AND e.seq < c.seq AND e.state = 0)
+                  AND c.channel_id NOT IN (SELECT value FROM json_each(",
+            );
+            query.push_bind(serde_json::Value::from(not.to_vec()).to_string());
+            query.push(")) AND next_at <= ").push_bind(now.as_micros());
+            query.push(" ORDER BY next_at, id LIMIT ").push_bind(i64::from(limit));
+            query.push(")) RETURNING id");
+            let rows = query.build().fetch_all(session.connection()).await.map_err(attempted())?;
+            let mut ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            // The rest of the groups that were touched.
+            let text = serde_json::Value::from(ids.clone()).to_string();
+            let rest = sqlx::query(
+                "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = $1
+                 WHERE state = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS (SELECT 1 FROM delivery g
+                 WHERE g.id IN (SELECT value FROM json_each($3)) AND g.grouped = delivery.grouped
+                 AND g.channel_id = delivery.channel_id) RETURNING id",
+            )
+            .bind((now + CLAIM).as_micros())
+            .bind(now.as_micros())
+            .bind(text)
+            .fetch_all(session.connection())
+            .await
+            .map_err(attempted())?;
+            ids.extend(rest.iter().map(|row| row.get::<i64, _>(0)));
+            let rows = sqlx::query(
+                "SELECT i.id, i.project_id, i.monitor_id, i.monitor_kind, i.monitor_name, i.labels, i.severity, i.state,
+                 i.reason, i.reopened, i.started_at, i.detected_at, i.acknowledged_at, i.resolved_at, i.evidence,
+                 d.id, d.key, d.channel_id, d.claim, d.attempts, d.decided_at, d.grouped, d.kind,
+                 e.at, e.reason, e.reopened, e.evidence
+                 FROM delivery d JOIN incident i ON i.id = d.incident_id JOIN incident_event e ON e.seq = d.seq
+                 WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id",
+            )
+            .bind(serde_json::Value::from(ids).to_string())
+            .fetch_all(session.connection())
+            .await
+            .map_err(attempted())?;
+            rows.iter().map(read_outgoing).collect()
+        }
+        .await;
+        session.end(claimed).await
+    }
+
+    /// Records an attempt and what becomes of its deliveries. Those whose claim has moved on are left alone; answers
+    /// how many were finished.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn finish(
+        &self,
+        now: Time,
+        finished: &[(i64, i64)],
+        attempt: &Attempt,
+        finish: Finish,
+    ) -> Result<u64, Error> {
+        let attempted = || Error::attempted("record an attempt");
+        let (state, next_at, over) = match finish {
+            Finish::Delivered => (DELIVERED, now, Some(now.as_micros())),
+            Finish::RetryAt(at) => (PENDING, at, None),
+            Finish::Dead => (DEAD, now, Some(now.as_micros())),
+            Finish::NotSent => (SUPERSEDED, now, Some(now.as_micros())),
+        };
+        let mut session = self.session().await?;
+        session.begin().await?;
+        let recorded = async {
+            let mut count = 0;
+            for (id, claim) in finished {
+                sqlx::query(
+                    "INSERT INTO delivery_attempt (delivery_id, n, at, latency, outcome, status, detail)
+                     SELECT d.id, $2, $3, $4, $5, $6, $7 FROM delivery d WHERE d.id = $1
+                     ON CONFLICT (delivery_id, n) DO NOTHING",
+                )
+                .bind(id)
+                .bind(claim)
+                .bind(attempt.at.as_micros())
+                .bind(attempt.latency.as_micros())
+                .bind(&attempt.outcome)
+                .bind(attempt.status.map(i64::from))
+                .bind(&attempt.detail)
+                .execute(session.connection())
+                .await
+                .map_err(attempted())?;
+                let updated = sqlx::query(
+                    "UPDATE delivery SET state = $3, next_at = $4, finished_at = $5, detail = $6
+                     WHERE id = $1 AND claim = $2 AND state = 0",
+                )
+                .bind(id)
+                .bind(claim)
+                .bind(state)
+                .bind(next_at.as_micros())
+                .bind(over)
+                .bind(&attempt.detail)
+                .execute(session.connection())
+                .await
+                .map_err(attempted())?;
+                count += updated.rows_affected();
+            }
+            Ok(count)
+        }
+        .await;
+        session.end(recorded).await
+    }
+
+    /// Puts a claimed delivery back without an attempt: its channel must wait.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn put_back(&self, finished: &[(i64, i64)], at: Time) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        for (id, claim) in finished {
+            sqlx::query(
+                "UPDATE delivery SET next_at = $3, attempts = attempts - 1 WHERE id = $1 AND claim = $2 AND state = 0",
+            )
+            .bind(id)
+            .bind(claim)
+            .bind(at.as_micros())
+            .execute(session.connection())
+            .await
+            .map_err(Error::attempted("put a delivery back"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a dead delivery pending again; `false` when it is not dead.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn replay(&self, now: Time, project: i64, id: i64) -> Result<bool, Error> {
+        let mut session = self.session().await?;
+        let updated = sqlx::query(
+            "UPDATE delivery SET state = 0, next_at = $3, decided_at = $3, finished_at = NULL, attempts = 0
+             WHERE id = $1 AND project_id = $2 AND state = 3",
+        )
+        .bind(id)
+        .bind(project)
+        .bind(now.as_micros())
+        .execute(session.connection())
+        .await
+        .map_err(Error::attempted("replay a delivery"))?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// When the next pending delivery is due.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn next_delivery_at(&self) -> Result<Option<Time>, Error> {
+        let row = sqlx::query("SELECT MIN(next_at) FROM delivery WHERE state = 0")
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("look for the next delivery"))?;
+        Ok(row.get::<Option<i64>, _>(0).map(Time::from_micros))
+    }
+
+    /// Deliveries, newest first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn deliveries(&self, project: i64, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, Error> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT d.id, d.key, d.channel_id, COALESCE(c.name, ''), d.incident_id, d.seq, d.kind, d.state, d.attempts,
+             d.next_at, d.decided_at, d.finished_at, d.detail FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
+             WHERE d.project_id = ",
+        );
+        query.push_bind(project);
+        if let Some(state) = &filter.state {
+            let code = (0..4).find(|code| state_word(*code) == state).unwrap_or(-1);
+            query.push(" AND d.state = ").push_bind(code);
+        }
+        if let Some(incident) = filter.incident {
+            query.push(" AND d.incident_id = ").push_bind(incident.cast_signed());
+        }
+        if let Some(id) = filter.id {
+            query.push(" AND d.id = ").push_bind(id);
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND d.id < ").push_bind(before);
+        }
+        query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        let rows = query.build().fetch_all(self.readers()).await.map_err(Error::attempted("read deliveries"))?;
+        Ok(rows.iter().map(read_delivery).collect())
+    }
+
+    /// The attempts of a delivery, oldest first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn attempts(&self, delivery: i64) -> Result<Vec<Attempt>, Error> {
+        let rows = sqlx::query(
+            "SELECT at, latency, outcome, status, detail FROM delivery_attempt WHERE delivery_id = $1 ORDER BY n LIMIT 500",
+        )
+        .bind(delivery)
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read attempts"))?;
+        let read = |row: &SqliteRow| Attempt {
+            at: Time::from_micros(row.get(0)),
+            latency: Span::from_micros(row.get(1)),
+            outcome: row.get(2),
+            status: row.get::<Option<i64>, _>(3).and_then(|status| u16::try_from(status).ok()),
+            detail: row.get(4),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// Depths of the outbox.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn outbox_depths(&self) -> Result<OutboxDepths, Error> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM delivery WHERE state = 0), (SELECT COUNT(*) FROM delivery WHERE state = 3),
+             (SELECT MIN(decided_at) FROM delivery WHERE state = 0)",
+        )
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("measure the outbox"))?;
+        Ok(OutboxDepths {
+            pending: row.get(0),
+            dead: row.get(1),
+            oldest: row.get::<Option<i64>, _>(2).map(Time::from_micros),
+        })
+    }
+}
+
+fn state_word(code: i64) -> &'static str {
+    match code {
+        PENDING => "pending",
+        DELIVERED => "delivered",
+        SUPERSEDED => "superseded",
+        _ => "dead",
+    }
+}
+
+fn read_delivery(row: &SqliteRow) -> DeliveryRow {
+    DeliveryRow {
+        id: row.get(0),
+        key: row.get(1),
+        channel: row.get(2),
+        channel_name: row.get(3),
+        incident: row.get::<i64, _>(4).cast_unsigned(),
+        seq: row.get(5),
+        kind: row.get(6),
+        state: state_word(row.get(7)),
+        attempts: row.get(8),
+        next_at: Time::from_micros(row.get(9)),
+        decided_at: Time::from_micros(row.get(10)),
+        finished_at: row.get::<Option<i64>, _>(11).map(Time::from_micros),
+        detail: row.get(12),
+    }
+}
+
+fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
+    let kind: &str = row.get(22);
+    let kind: MessageKind = kind.parse().map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
+    let mut incident = read_incident(row)?;
+    as_of(&mut incident, kind);
+    Ok(Outgoing {
+        id: row.get(15),
+        key: row.get(16),
+        channel: row.get(17),
+        claim: row.get(18),
+        attempts: u32::try_from(row.get::<i64, _>(19)).unwrap_or(u32::MAX),
+        decided_at: Time::from_micros(row.get(20)),
+        grouped: row.get(21),
+        kind,
+        at: Time::from_micros(row.get(23)),
+        reason: row.get(24),
+        reopened: u32::try_from(row.get::<i64, _>(25)).unwrap_or(u32::MAX),
+        evidence: EvidenceDocument::read(row.get(26))?,
+        incident,
+    })
+}
+
+/// A message tells the incident as it was at its event, not as it is when it is sent at last.
+pub(crate) fn as_of(incident: &mut IncidentRow, kind: MessageKind) {
+    let state = match kind {
+        MessageKind::Triggered => "triggered",
+        MessageKind::Acknowledged => "acknowledged",
+        MessageKind::Resolved => "resolved",
+        _ => return,
+    };
+    state.clone_into(&mut incident.state);
+    if kind != MessageKind::Resolved {
+        incident.resolved_at = None;
+    }
+}

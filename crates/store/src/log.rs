@@ -1,0 +1,213 @@
+//! The log: rows of streams, appended by one writer each, read by everyone.
+//!
+//! A row is one group commit. Once sent, `(stream, seq)` belongs to its content for ever: an append whose reply was
+//! lost is sent again unchanged and finds its own row. A stream is closed by an end marker under the same primary key
+//! as the next append would have, so a process that was taken for dead cannot write behind its back.
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use systole_core::engine::{CONFIGURATION, Command, Record, Row, Vector};
+use systole_core::time::Time;
+
+use crate::record::{pack_commands, unpack};
+use crate::{Error, Session, Store};
+
+/// Kinds of rows.
+const BATCH: i64 = 1;
+const BEAT: i64 = 2;
+const COMMANDS: i64 = 3;
+const END: i64 = 9;
+
+/// One group commit, ready to be written.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The writer's stream.
+    pub stream: u32,
+    /// The next place in it.
+    pub seq: u64,
+    /// When the batch was formed.
+    pub at: Time,
+    /// How many check-ins it holds; 0 is a beat.
+    pub count: usize,
+    /// [`crate::record::BatchPacker`]'s bytes.
+    pub body: Vec<u8>,
+}
+
+impl Store {
+    /// Closes the streams of former processes and opens one for this process, in one transaction.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open_stream(&self, replica: &str, now: Time) -> Result<u32, Error> {
+        let mut session = self.session().await?;
+        let attempted = || Error::attempted("open a stream of the log");
+        session.begin().await?;
+        let open = sqlx::query(
+            "SELECT s.stream, COALESCE(l.seq, 0), COALESCE(l.put, s.opened) FROM log_stream s LEFT JOIN log l
+             ON l.stream = s.stream AND l.seq = (SELECT MAX(seq) FROM log WHERE stream = s.stream)
+             WHERE s.ended IS NULL AND s.stream > 0",
+        )
+        .fetch_all(session.connection())
+        .await
+        .map_err(attempted())?;
+        for row in open {
+            let (stream, seq, put): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            let at = now.as_micros().max(put);
+            sqlx::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES ($1, $2, $3, $3, $4, 0, x'')")
+                .bind(stream)
+                .bind(seq + 1)
+                .bind(at)
+                .bind(END)
+                .execute(session.connection())
+                .await
+                .map_err(attempted())?;
+            sqlx::query("UPDATE log_stream SET ended = $2 WHERE stream = $1")
+                .bind(stream)
+                .bind(at)
+                .execute(session.connection())
+                .await
+                .map_err(attempted())?;
+        }
+        let stream: i64 = sqlx::query("INSERT INTO log_stream (replica, opened) VALUES ($1, $2) RETURNING stream")
+            .bind(replica)
+            .bind(now.as_micros())
+            .fetch_one(session.connection())
+            .await
+            .map_err(attempted())?
+            .get(0);
+        session.commit().await?;
+        u32::try_from(stream).map_err(|_| Error::Corrupt("there are too many streams"))
+    }
+
+    /// Appends a batch; answers the database's stamp once it is durable. Sending the same batch again is safe.
+    ///
+    /// # Errors
+    /// [`Error::StreamClosed`] when the stream was closed, so the batch is known not to be in it; anything else leaves
+    /// the outcome open: send the same batch again.
+    pub async fn append(&self, batch: &Batch, clock: impl Fn() -> Time) -> Result<Time, Error> {
+        let mut session = self.session().await?;
+        let put = clock().max(batch.at);
+        let kind = if batch.count == 0 { BEAT } else { BATCH };
+        let inserted = sqlx::query(
+            "INSERT INTO log (stream, seq, at, put, kind, n, body)
+             SELECT s.stream, $2, $3, $4, $5, $6, $7 FROM log_stream s WHERE s.stream = $1 AND s.ended IS NULL
+             ON CONFLICT (stream, seq) DO NOTHING",
+        )
+        .bind(i64::from(batch.stream))
+        .bind(batch.seq.cast_signed())
+        .bind(batch.at.as_micros())
+        .bind(put.as_micros())
+        .bind(kind)
+        .bind(i64::try_from(batch.count).unwrap_or(i64::MAX))
+        .bind(&batch.body)
+        .execute(session.connection())
+        .await
+        .map_err(Error::attempted("append to the log"))?;
+        if inserted.rows_affected() == 1 {
+            return Ok(put);
+        }
+        let found = sqlx::query("SELECT put, kind, at FROM log WHERE stream = $1 AND seq = $2")
+            .bind(i64::from(batch.stream))
+            .bind(batch.seq.cast_signed())
+            .fetch_optional(session.connection())
+            .await
+            .map_err(Error::attempted("look for an append of unknown outcome"))?;
+        match found {
+            Some(row) if row.get::<i64, _>(1) == kind && row.get::<i64, _>(2) == batch.at.as_micros() => {
+                Ok(Time::from_micros(row.get(0)))
+            }
+            _ => Err(Error::StreamClosed),
+        }
+    }
+
+    /// The rows after `vector`, at most `limit` of each stream, in the order of streams and rows.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn tail(&self, vector: &Vector, limit: u32) -> Result<Vec<Row>, Error> {
+        self.session().await?.tail(vector, limit).await
+    }
+
+    /// The bytes of one row, and its stamp.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn row_body(&self, stream: u32, seq: u64) -> Result<Option<(Time, Vec<u8>)>, Error> {
+        let row = sqlx::query("SELECT at, body FROM log WHERE stream = $1 AND seq = $2")
+            .bind(i64::from(stream))
+            .bind(seq.cast_signed())
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read a row of the log"))?;
+        Ok(row.map(|row| (Time::from_micros(row.get(0)), row.get(1))))
+    }
+}
+
+/// Streams with something to read, with where each was read to; positions come as a JSON object.
+const TAIL: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log_stream s
+    LEFT JOIN json_each($1) p ON CAST(p.key AS INTEGER) = s.stream
+    JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
+    WHERE s.folded = 0 ORDER BY l.stream, l.seq";
+
+impl Session<'_> {
+    /// As [`Store::tail`], within this session's transaction where there is one.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn tail(&mut self, vector: &Vector, limit: u32) -> Result<Vec<Row>, Error> {
+        let positions = vector.iter().map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
+        let positions = format!("{{{}}}", positions.collect::<Vec<_>>().join(","));
+        let rows = sqlx::query(TAIL)
+            .bind(positions)
+            .bind(i64::from(limit))
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::attempted("read the log"))?;
+        rows.iter().map(read_row).collect()
+    }
+
+    /// Appends commands to the configuration stream, within this session's transaction; answers the row as the engine
+    /// reads it. The caller hands it over after the commit.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(crate) async fn append_commands(&mut self, now: Time, commands: Vec<Command>) -> Result<Row, Error> {
+        let attempted = || Error::attempted("append to the configuration stream");
+        let seq: i64 = sqlx::query("UPDATE log_stream SET head = head + 1 WHERE stream = 0 RETURNING head")
+            .fetch_one(self.connection())
+            .await
+            .map_err(attempted())?
+            .get(0);
+        sqlx::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES (0, $1, $2, $2, $3, $4, $5)")
+            .bind(seq)
+            .bind(now.as_micros())
+            .bind(COMMANDS)
+            .bind(i64::try_from(commands.len()).unwrap_or(i64::MAX))
+            .bind(pack_commands(&commands)?)
+            .execute(self.connection())
+            .await
+            .map_err(attempted())?;
+        Ok(Row {
+            stream: CONFIGURATION,
+            seq: seq.cast_unsigned(),
+            at: now,
+            put: now,
+            records: commands.into_iter().map(Record::Command).collect(),
+            end: false,
+        })
+    }
+}
+
+fn read_row(row: &SqliteRow) -> Result<Row, Error> {
+    let at = Time::from_micros(row.get(2));
+    let stream: i64 = row.get(0);
+    let seq: i64 = row.get(1);
+    Ok(Row {
+        stream: u32::try_from(stream).map_err(|_| Error::Corrupt("a row has an impossible stream"))?,
+        seq: seq.cast_unsigned(),
+        at,
+        put: Time::from_micros(row.get(3)),
+        records: unpack(row.get(5), at)?,
+        end: row.get::<i64, _>(4) == END,
+    })
+}
