@@ -24,21 +24,26 @@ pub fn serve() -> Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service_fn(async |request| answer(&request))),
-            );
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(
+                TokioIo::new(stream),
+                service_fn(async |request| answer(&request)),
+            ));
         }
         #[expect(unreachable_code, reason = "names the error type of this block")]
         Ok::<(), std::io::Error>(())
     });
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).context("wait for the end of the benchmark")?;
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
+        .context("wait for the end of the benchmark")?;
     runtime.shutdown_background();
     Ok(())
 }
 
 fn answer(request: &Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-    let token = request.uri().path().strip_prefix("/ping/").and_then(|token| uuid::Uuid::try_parse(token).ok());
+    let token = request
+        .uri()
+        .path()
+        .strip_prefix("/ping/")
+        .and_then(|token| uuid::Uuid::try_parse(token).ok());
     let mut response = Response::new(Empty::new());
     if token.is_none() {
         *response.status_mut() = StatusCode::NOT_FOUND;

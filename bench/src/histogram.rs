@@ -38,17 +38,15 @@ impl Histogram {
 
     /// The shortest value, or zero where there is none.
     pub fn shortest(&self) -> Duration {
-        if self.count == 0 { Duration::ZERO } else { self.shortest }
+        if self.count == 0 {
+            Duration::ZERO
+        } else {
+            self.shortest
+        }
     }
 
     /// The value that `share` (0 to 1) of all values do not exceed; zero where there is none.
     pub fn quantile(&self, share: f64) -> Duration {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "counts of a bounded run; a share of a count is a count"
-        )]
         let rank = ((share * self.count as f64).ceil() as u64).clamp(1, self.count.max(1));
         let mut seen = 0;
         for (index, &n) in self.buckets.iter().enumerate() {
@@ -87,10 +85,28 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_what_it_claims_to() {
-        for value in [0, 1, 63, 64, 65, 127, 128, 1_000, 123_456_789, u64::MAX / 2, u64::MAX] {
+        for value in [
+            0,
+            1,
+            63,
+            64,
+            65,
+            127,
+            128,
+            1_000,
+            123_456_789,
+            u64::MAX / 2,
+            u64::MAX,
+        ] {
             let upper = upper_bound(bucket_of(value));
-            assert!(upper >= value, "{value} is above its bucket's bound {upper}");
-            assert!(upper - value <= value / 64 + 1, "{value} is far below its bucket's bound {upper}");
+            assert!(
+                upper >= value,
+                "{value} is above its bucket's bound {upper}"
+            );
+            assert!(
+                upper - value <= value / 64 + 1,
+                "{value} is far below its bucket's bound {upper}"
+            );
             assert_eq!(bucket_of(upper), bucket_of(value));
         }
     }
@@ -103,7 +119,10 @@ mod tests {
         }
         for (share, micros) in [(0.0, 1.0), (0.5, 500.0), (0.99, 990.0), (1.0, 1_000.0)] {
             let found = histogram.quantile(share).as_secs_f64() * 1e6;
-            assert!((found - micros).abs() <= micros / 60.0, "{share}: {found} is not {micros}");
+            assert!(
+                (found - micros).abs() <= micros / 60.0,
+                "{share}: {found} is not {micros}"
+            );
         }
         assert_eq!(histogram.shortest(), Duration::from_micros(1));
     }

@@ -24,14 +24,26 @@ pub struct Goal {
 }
 
 impl Goal {
-    pub const NONE: Goal = Goal { better: Better::Lower, must: None, aim: None };
+    pub const NONE: Goal = Goal {
+        better: Better::Lower,
+        must: None,
+        aim: None,
+    };
 
     pub const fn at_most(must: Option<f64>, aim: Option<f64>) -> Goal {
-        Goal { better: Better::Lower, must, aim }
+        Goal {
+            better: Better::Lower,
+            must,
+            aim,
+        }
     }
 
     pub const fn at_least(must: Option<f64>, aim: Option<f64>) -> Goal {
-        Goal { better: Better::Higher, must, aim }
+        Goal {
+            better: Better::Higher,
+            must,
+            aim,
+        }
     }
 
     fn holds(&self, value: f64, limit: f64) -> bool {
@@ -65,11 +77,14 @@ pub fn quartiles(values: &[f64]) -> Option<Quartiles> {
         let position = (sorted.len() - 1) * quarter;
         let (index, part) = (position / 4, position % 4);
         let next = sorted[(index + 1).min(sorted.len() - 1)];
-        #[expect(clippy::cast_precision_loss, reason = "0 to 3")]
         let part = part as f64 / 4.0;
         sorted[index] + (next - sorted[index]) * part
     };
-    (!sorted.is_empty()).then(|| Quartiles { q1: at(1), median: at(2), q3: at(3) })
+    (!sorted.is_empty()).then(|| Quartiles {
+        q1: at(1),
+        median: at(2),
+        q3: at(3),
+    })
 }
 
 struct Row {
@@ -98,7 +113,12 @@ impl Report {
         let Some(found) = quartiles(values) else {
             return self.absent(figure, "no run gave it", goal);
         };
-        let measured = format!("{} [{} {}]", number(found.median, unit), plain(found.q1), plain(found.q3));
+        let measured = format!(
+            "{} [{} {}]",
+            number(found.median, unit),
+            plain(found.q1),
+            plain(found.q3)
+        );
         self.push(figure.into(), found.median, measured, unit, goal);
     }
 
@@ -129,17 +149,37 @@ impl Report {
             (None, Some(false)) => "aim missed",
             (None, None) => "",
         };
-        let verdict = if must.is_none() && aim == Some(true) { "aim holds" } else { verdict };
-        self.rows.push(Row { figure, measured, goal: goal_text(goal, unit), verdict, missed: must == Some(false) });
+        let verdict = if must.is_none() && aim == Some(true) {
+            "aim holds"
+        } else {
+            verdict
+        };
+        self.rows.push(Row {
+            figure,
+            measured,
+            goal: goal_text(goal, unit),
+            verdict,
+            missed: must == Some(false),
+        });
     }
 
     /// Prints the table; whether every figure that must hold does.
     pub fn print(&self) -> bool {
         let header = ["figure", "measured (median [quartiles])", "goal", "verdict"];
         let cells: Vec<[&str; 4]> = std::iter::once(header)
-            .chain(self.rows.iter().map(|row| [&*row.figure, &*row.measured, &*row.goal, row.verdict]))
+            .chain(
+                self.rows
+                    .iter()
+                    .map(|row| [&*row.figure, &*row.measured, &*row.goal, row.verdict]),
+            )
             .collect();
-        let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            cells
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let [a, b, c] = [width(0), width(1), width(2)];
         for [figure, measured, goal, verdict] in &cells {
             say(format!("{figure:a$}  {measured:b$}  {goal:c$}  {verdict}").trim_end());
@@ -155,11 +195,19 @@ fn goal_text(goal: Goal, unit: &str) -> String {
     let limit = |value: Option<f64>, word: &str| {
         value.map(|value| format!("{word} {} {}", goal.sign(), number(value, unit)))
     };
-    [limit(goal.must, "must"), limit(goal.aim, "aim")].into_iter().flatten().collect::<Vec<String>>().join(", ")
+    [limit(goal.must, "must"), limit(goal.aim, "aim")]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<String>>()
+        .join(", ")
 }
 
 fn number(value: f64, unit: &str) -> String {
-    if unit.is_empty() { plain(value) } else { format!("{} {unit}", plain(value)) }
+    if unit.is_empty() {
+        plain(value)
+    } else {
+        format!("{} {unit}", plain(value))
+    }
 }
 
 /// Three significant digits, thousands apart.
@@ -172,12 +220,18 @@ fn plain(value: f64) -> String {
         _ => 4,
     };
     let text = format!("{value:.digits$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 fn grouped(value: f64) -> String {
     let text = format!("{value:.0}");
-    let (sign, digits) = text.strip_prefix('-').map_or(("", &*text), |digits| ("-", digits));
+    let (sign, digits) = text
+        .strip_prefix('-')
+        .map_or(("", &*text), |digits| ("-", digits));
     let mut grouped = String::from(sign);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
@@ -195,9 +249,30 @@ mod tests {
     #[test]
     fn quartiles_lie_between_the_sorted_values() {
         assert_eq!(quartiles(&[]), None);
-        assert_eq!(quartiles(&[3.0]), Some(Quartiles { q1: 3.0, median: 3.0, q3: 3.0 }));
-        assert_eq!(quartiles(&[4.0, 1.0, 2.0, 3.0]), Some(Quartiles { q1: 1.75, median: 2.5, q3: 3.25 }));
-        assert_eq!(quartiles(&[5.0, 4.0, 3.0, 2.0, 1.0]), Some(Quartiles { q1: 2.0, median: 3.0, q3: 4.0 }));
+        assert_eq!(
+            quartiles(&[3.0]),
+            Some(Quartiles {
+                q1: 3.0,
+                median: 3.0,
+                q3: 3.0
+            })
+        );
+        assert_eq!(
+            quartiles(&[4.0, 1.0, 2.0, 3.0]),
+            Some(Quartiles {
+                q1: 1.75,
+                median: 2.5,
+                q3: 3.25
+            })
+        );
+        assert_eq!(
+            quartiles(&[5.0, 4.0, 3.0, 2.0, 1.0]),
+            Some(Quartiles {
+                q1: 2.0,
+                median: 3.0,
+                q3: 4.0
+            })
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub fn read(bytes: &[u8]) -> Answer {
             continue;
         }
         if let Some(value) = header(line, b"content-length") {
-            let Some(parsed) = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<usize>().ok())
+            let Some(parsed) = std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.trim().parse::<usize>().ok())
             else {
                 return Answer::Strange;
             };
@@ -56,7 +58,11 @@ fn status_of(bytes: &[u8]) -> Option<u16> {
 
 fn header<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (found, value) = line.split_at_checked(name.len())?;
-    if found.eq_ignore_ascii_case(name) { value.strip_prefix(b":") } else { None }
+    if found.eq_ignore_ascii_case(name) {
+        value.strip_prefix(b":")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -69,12 +75,30 @@ mod tests {
         for (bytes, expected) in [
             ("", Answer::Partial),
             ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", Answer::Partial),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nO", Answer::Partial),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK", whole(200, false)),
-            ("HTTP/1.1 200 OK\r\nContent-Length:2\r\nConnection: close\r\n\r\nOK", whole(200, true)),
-            ("HTTP/1.1 503 Service Unavailable\r\ndate: x\r\n\r\n", whole(503, false)),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOKHTTP", Answer::Strange),
-            ("HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n", Answer::Strange),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nO",
+                Answer::Partial,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK",
+                whole(200, false),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length:2\r\nConnection: close\r\n\r\nOK",
+                whole(200, true),
+            ),
+            (
+                "HTTP/1.1 503 Service Unavailable\r\ndate: x\r\n\r\n",
+                whole(503, false),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOKHTTP",
+                Answer::Strange,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+                Answer::Strange,
+            ),
             ("SSH-2.0\r\n\r\n", Answer::Strange),
         ] {
             assert_eq!(read(bytes.as_bytes()), expected, "{bytes:?}");

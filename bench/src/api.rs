@@ -1,0 +1,127 @@
+//! A small blocking client of the management API.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::process::{ADMIN_TOKEN, Server};
+
+/// One connection.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+    address: SocketAddr,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Result<Client> {
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Client {
+            stream: BufReader::new(stream),
+            address,
+        })
+    }
+
+    /// Creates an object; what the server made of it.
+    pub fn create(&mut self, path: &str, object: &Value) -> Result<Value> {
+        let (status, body) = self.request("POST", path, &object.to_string())?;
+        ensure!(
+            status == 201,
+            "POST {path} answered {status}, not 201: {body}"
+        );
+        serde_json::from_str(&body)
+            .with_context(|| format!("read what POST {path} answered: {body}"))
+    }
+
+    /// One check-in, durable when this returns.
+    pub fn ping(&mut self, token: &str) -> Result<()> {
+        let (status, body) = self.request("GET", &format!("/ping/{token}"), "")?;
+        ensure!(
+            status == 200,
+            "GET /ping/… answered {status}, not 200: {body}"
+        );
+        Ok(())
+    }
+
+    /// How long the name of a monitor is, in bytes; seeded ones are all about as long.
+    pub fn name_length(&mut self) -> Result<f64> {
+        let (status, body) = self.request("GET", "/api/v1/monitors?limit=1", "")?;
+        ensure!(
+            status == 200,
+            "GET /api/v1/monitors answered {status}, not 200: {body}"
+        );
+        let list: Value = serde_json::from_str(&body).context("read the list of monitors")?;
+        let name = list["items"][0]["name"]
+            .as_str()
+            .context("the first monitor has no name")?;
+        Ok(name.len() as f64)
+    }
+
+    fn request(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        self.stream
+            .get_mut()
+            .write_all(request.as_bytes())
+            .with_context(|| format!("send {method} {path}"))?;
+        self.answer()
+            .with_context(|| format!("read the answer to {method} {path}"))
+    }
+
+    fn answer(&mut self) -> Result<(u16, String)> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line)?;
+        let status = line
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        let status: u16 = status.with_context(|| format!("{line:?} is no status line"))?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            if line.trim_end().is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').unwrap_or_default();
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value
+                    .trim()
+                    .parse()
+                    .with_context(|| format!("{line:?} is no length"))?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+}
+
+/// Pings until the first 200; the time from the server's start to it.
+pub fn first_acknowledged(server: &Server, token: Uuid) -> Result<Duration> {
+    let give_up = Instant::now() + Duration::from_secs(120);
+    loop {
+        let tried =
+            Client::connect(server.address).and_then(|mut client| client.ping(&token.to_string()));
+        match tried {
+            Ok(()) => return Ok(server.spawned.elapsed()),
+            Err(error) if Instant::now() >= give_up => {
+                let said = server.last_words();
+                bail!(
+                    "no ping was answered 200 within 120 s of the start: {error:#}; the server's last words: {said}"
+                )
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}

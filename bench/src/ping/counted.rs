@@ -1,0 +1,195 @@
+//! Instructions per ping, which repeat where throughput does not.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::speed::Measured;
+use super::{Options, machine};
+use crate::bench::{Bench, Data};
+use crate::instructions::{Callgrind, Counter, INSTALL, Perf};
+use crate::load::Plan;
+use crate::process::{self, Server};
+use crate::report::{Goal, Report, say};
+use crate::shim::Shim;
+
+const RATIO: Goal = Goal::at_most(Some(2.0), Some(1.5));
+const GROWTH: Goal = Goal::at_most(None, Some(1.1));
+
+/// Instructions per ping of the bare server, and of ours with few and with many monitors.
+pub fn instructions(
+    options: &Options,
+    bench: &mut Bench,
+    [small, large]: [&Data; 2],
+    shim: &Shim,
+    measured: &Measured,
+    report: &mut Report,
+) -> Result<()> {
+    match Counter::of_this_machine() {
+        None => {
+            report.absent("instructions per durable ping / bare hyper", INSTALL, RATIO);
+            report.absent("growth of instructions", INSTALL, GROWTH);
+            Ok(())
+        }
+        Some(Counter::Perf) => by_perf(options, bench, small, large, report),
+        Some(Counter::Callgrind) => {
+            by_callgrind(options, bench, [small, large], shim, measured, report)
+        }
+    }
+}
+
+fn by_perf(
+    options: &Options,
+    bench: &mut Bench,
+    small: &Data,
+    large: &Data,
+    report: &mut Report,
+) -> Result<()> {
+    say("- instructions, counted by perf");
+    let bare = process::bare(&[])?;
+    let limit = perf_run(options, bench, large, &bare)?;
+    bare.kill()?;
+    let mut ours = [0.0; 2];
+    for (data, found) in [small, large].into_iter().zip(&mut ours) {
+        let (server, _) = bench.start(data)?;
+        *found = perf_run(options, bench, data, &server)?;
+    }
+    report.figure(
+        "instructions per durable ping / bare hyper",
+        ours[1] / limit,
+        "",
+        RATIO,
+    );
+    report.figure("  bare hyper, user and kernel", limit, "", Goal::NONE);
+    report.figure("  durable ping, user and kernel", ours[1], "", Goal::NONE);
+    report.figure(growth_name(small, large), ours[1] / ours[0], "", GROWTH);
+    Ok(())
+}
+
+fn perf_run(options: &Options, bench: &mut Bench, data: &Data, server: &Server) -> Result<f64> {
+    let plan = data.closed(server, options.conns, options.duration());
+    bench.load(
+        "a warm-up",
+        Plan {
+            duration: plan.duration / 5,
+            ..plan.clone()
+        },
+    )?;
+    let perf = Perf::attach(server.pid())?;
+    let outcome = bench.load("a counted run", plan)?;
+    let (user, kernel) = perf.detach()?;
+    Ok((user + kernel) / outcome.latency.count() as f64)
+}
+
+fn by_callgrind(
+    options: &Options,
+    bench: &mut Bench,
+    [small, large]: [&Data; 2],
+    shim: &Shim,
+    measured: &Measured,
+    report: &mut Report,
+) -> Result<()> {
+    say("- instructions: perf has no counters here, so callgrind counts user mode; this is slow");
+    let mut callgrind = Callgrind::new(bench.work(), "bare");
+    let bare = process::bare(&callgrind.wrapper())?;
+    let (limit, slow_ping) = callgrind_run(options, bench, large, &bare, &mut callgrind)?;
+    bare.kill()?;
+    // As much slower as the processor is there, so that a flush finds as many pings waiting.
+    let slowness = (slow_ping / measured.bare_ping).clamp(1.0, 1_000.0);
+    let delay = machine::probe_fsync(bench.work())?.mul_f64(slowness);
+    let mut ours = [0.0; 2];
+    let mut per_flush = 0.0;
+    for (index, data) in [small, large].into_iter().enumerate() {
+        let mut callgrind = Callgrind::new(bench.work(), &data.monitors.to_string());
+        let (server, _) = bench.start_with(data, &callgrind.wrapper(), &shim.environment(delay))?;
+        let flushes = shim.flushes()?;
+        (ours[index], _) = callgrind_run(options, bench, data, &server, &mut callgrind)?;
+        let ratio = (options.counted + options.counted / 5) as f64
+            / (shim.flushes()? - flushes).max(1) as f64;
+        per_flush = ratio;
+    }
+    let user_ratio = ours[1] / limit;
+    let shares = measured
+        .ours
+        .kernel_share()
+        .zip(measured.bare.kernel_share());
+    if let Some((kernel_ours, kernel_bare)) = shares {
+        let estimate = user_ratio * (1.0 + kernel_ours) / (1.0 + kernel_bare);
+        report.figure(
+            "instructions per durable ping / bare hyper (estimate)",
+            estimate,
+            "",
+            RATIO,
+        );
+        report.note(format!(
+            "estimate: perf has no counters here. User instructions counted by callgrind; kernel instructions taken \
+             as in proportion to CPU time (kernel / user: ours {kernel_ours:.2}, bare {kernel_bare:.2})"
+        ));
+    } else {
+        report.absent(
+            "instructions per durable ping / bare hyper",
+            "the pairs found no CPU time",
+            RATIO,
+        );
+    }
+    report.figure(
+        "  user instructions / bare hyper (callgrind)",
+        user_ratio,
+        "",
+        Goal::NONE,
+    );
+    report.figure("  bare hyper, user", limit, "", Goal::NONE);
+    report.figure("  durable ping, user", ours[1], "", Goal::NONE);
+    report.figure(
+        format!("{} (user)", growth_name(small, large)),
+        ours[1] / ours[0],
+        "",
+        GROWTH,
+    );
+    report.note(format!(
+        "under valgrind a flush took {:.1} ms more ({slowness:.0} times a real one), and made {per_flush:.1} pings \
+         durable; at full speed {:.1}",
+        delay.as_secs_f64() * 1e3,
+        measured.pings_per_flush
+    ));
+    Ok(())
+}
+
+/// User instructions per ping less what the server spends at rest, and the wall time of one ping in seconds.
+fn callgrind_run(
+    options: &Options,
+    bench: &mut Bench,
+    data: &Data,
+    server: &Server,
+    callgrind: &mut Callgrind,
+) -> Result<(f64, f64)> {
+    let bounded = |requests| Plan {
+        requests,
+        ..data.closed(server, options.conns, Duration::from_secs(120))
+    };
+    callgrind.begin(server.pid())?;
+    bench.load("a warm-up under valgrind", bounded(options.counted / 5))?;
+    let rest = Duration::from_secs(2);
+    let (at_rest, ()) = callgrind.count(server.pid(), || {
+        std::thread::sleep(rest);
+        Ok(())
+    })?;
+    let (all, (elapsed, outcome)) = callgrind.count(server.pid(), || {
+        let started = Instant::now();
+        let outcome = bench.load("a counted run under valgrind", bounded(options.counted))?;
+        Ok((started.elapsed(), outcome))
+    })?;
+    let pings = outcome.latency.count() as f64;
+    let resting = at_rest * elapsed.as_secs_f64() / rest.as_secs_f64();
+    Ok((
+        (all - resting) / pings,
+        outcome.elapsed.as_secs_f64() / pings,
+    ))
+}
+
+fn growth_name(small: &Data, large: &Data) -> String {
+    format!(
+        "growth of instructions, {} -> {} monitors",
+        small.monitors, large.monitors
+    )
+}

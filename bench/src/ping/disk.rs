@@ -1,0 +1,117 @@
+//! What a durable ping costs the disk, and what a slow disk costs a ping.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::Options;
+use crate::bench::{Bench, Data};
+use crate::load::{Pace, Plan};
+use crate::machine;
+use crate::report::{Goal, Report, say};
+use crate::shim::Shim;
+
+/// Bytes that reach the device for each ping, all that is written behind included.
+pub fn bytes(options: &Options, bench: &mut Bench, data: &Data, report: &mut Report) -> Result<()> {
+    say(&format!(
+        "- bytes written per ping; written-behind data gets {} s to reach the disk",
+        options.settle
+    ));
+    let goal = Goal::at_most(Some(2048.0), Some(1024.0));
+    let (server, _) = bench.start(data)?;
+    machine::flush();
+    let kept_before = machine::size_of(&data.directory)?;
+    let device_before = machine::written_to_device(&data.directory)?;
+    let process_before = machine::written_by(server.pid())?;
+    let outcome = bench.load(
+        "the run that counts bytes",
+        data.closed(&server, options.conns, options.duration()),
+    )?;
+    std::thread::sleep(Duration::from_secs_f64(options.settle));
+    machine::flush();
+    let device = machine::written_to_device(&data.directory)?;
+    let process = machine::written_by(server.pid())? - process_before;
+    let kept = machine::size_of(&data.directory)? - kept_before;
+    let pings = outcome.latency.count() as f64;
+    match device.zip(device_before) {
+        Some((after, before)) => {
+            report.figure(
+                "device bytes written per ping",
+                (after - before) / pings,
+                "B",
+                goal,
+            );
+            report.figure(
+                "  by the kernel's account of the process",
+                process / pings,
+                "B",
+                Goal::NONE,
+            );
+        }
+        None => {
+            report.figure(
+                "bytes written per ping (/proc/PID/io)",
+                process / pings,
+                "B",
+                goal,
+            );
+            report.note("the data directory is on no block device; --dir names one that is");
+        }
+    }
+    report.figure("  bytes kept per ping", kept / pings, "B", Goal::NONE);
+    Ok(())
+}
+
+/// Latency at a fixed rate on a disk whose flushes are slow, in flushes.
+pub fn slow(
+    options: &Options,
+    bench: &mut Bench,
+    data: &Data,
+    shim: &Shim,
+    report: &mut Report,
+) -> Result<()> {
+    let delay = Duration::from_micros(options.fsync_delay_us);
+    say(&format!(
+        "- a disk whose flushes take {} ms more",
+        delay.as_secs_f64() * 1e3
+    ));
+    let flush = (machine::probe_fsync(bench.work())? + delay).as_secs_f64();
+    let (server, _) = bench.start_with(data, &[], &shim.environment(delay))?;
+    let open = |duration| Plan {
+        pace: Pace::Open(options.rate),
+        ..data.closed(&server, 256, duration)
+    };
+    bench.load("a warm-up on a slow disk", open(options.duration() / 3))?;
+    let latency = bench.load(
+        "the open loop on a slow disk",
+        open(options.duration().max(Duration::from_secs(2))),
+    )?;
+    let latency = latency.latency;
+    let in_flushes = |share| latency.quantile(share).as_secs_f64() / flush;
+    let name = format!(
+        "p99 in flushes of {:.1} ms at {} pings/s",
+        flush * 1e3,
+        options.rate
+    );
+    report.figure(name, in_flushes(0.99), "", Goal::at_most(Some(3.0), None));
+    report.figure("  p50 in flushes", in_flushes(0.5), "", Goal::NONE);
+    let shortest = latency.shortest().as_secs_f64() / delay.as_secs_f64();
+    // An answer that is faster than the sleep of a flush cannot have waited for one.
+    report.figure(
+        "  fastest answer / injected delay",
+        shortest,
+        "",
+        Goal::at_least(Some(1.0), None),
+    );
+    let closed = bench.load(
+        "the closed loop on a slow disk",
+        data.closed(&server, 64, options.duration()),
+    )?;
+    report.figure(
+        "  pings per second, 64 connections",
+        closed.per_second(),
+        "/s",
+        Goal::NONE,
+    );
+    Ok(())
+}
