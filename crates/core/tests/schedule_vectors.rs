@@ -240,3 +240,14 @@ fn a_day_that_a_zone_left_out_does_not_hold_up_the_search() {
         "made up for when the next day begins"
     );
 }
+
+#[test]
+fn a_run_is_never_before_the_question() {
+    // In Chatham the clock goes from 03:45 back to 02:45. Asked at the second 02:45, the original answers with the
+    // 03:00 of 13:15Z, in the past. The chain from there has 03:36 (13:51Z) and then the second 02:48.
+    let schedule = Schedule::cron("*/12 3 * * *", "Pacific/Chatham", Dialect::Kubernetes).unwrap();
+    let next = schedule.next_after(Time::parse("2024-04-06T14:00:00Z").unwrap());
+    assert_eq!(next, Time::parse("2024-04-06T14:03:00Z").ok());
+    let next = schedule.next_after(Time::parse("2024-04-06T13:51:00Z").unwrap());
+    assert_eq!(next, Time::parse("2024-04-06T14:03:00Z").ok());
+}

@@ -22,8 +22,25 @@ enum Raised {
     OutOfSteps,
 }
 
+/// Where the clock goes back within an hour, a walk that begins in the second pass may end in the first, before it began.
+/// The runs from there on are followed until they are past the beginning; the clock goes back by less than this many
+/// minutes.
+const MOST_RUNS_TO_FOLLOW: usize = 180;
+
 /// The first run after the instant `after`, in seconds.
 pub(super) fn next(fields: &Fields, zone: &TimeZone, after: i64) -> Option<i64> {
+    let mut run = walk(fields, zone, after)?;
+    for _ in 0..MOST_RUNS_TO_FOLLOW {
+        if run > after {
+            return Some(run);
+        }
+        run = walk(fields, zone, run)?;
+    }
+    None
+}
+
+/// `SpecSchedule.Next` itself.
+fn walk(fields: &Fields, zone: &TimeZone, after: i64) -> Option<i64> {
     let mut walk = Walk {
         fields,
         now: Local::at(zone, after + 1),
