@@ -25,8 +25,8 @@ pub struct Options {
     /// Connections of the load
     #[arg(long, default_value_t = 64)]
     conns: usize,
-    /// The log is read back each time the server was killed so many times
-    #[arg(long, default_value_t = 50)]
+    /// Read the log back after every so many kills, too, not only after the last
+    #[arg(long, default_value_t = u32::MAX)]
     check_every: u32,
     /// The load lasts up to so long before each kill, and at least a tenth of it
     #[arg(long, default_value_t = 500)]
@@ -38,6 +38,8 @@ struct Tally {
     /// Numbers of the requests that were answered 200.
     acknowledged: Vec<u64>,
     next_number: u64,
+    /// The first number after each kill.
+    kills: Vec<u64>,
     /// In flight when the server was killed: they may be found or not.
     unanswered: u64,
 }
@@ -50,7 +52,7 @@ pub fn run(mut options: Options) -> Result<()> {
     let data = bench.seeded("kill", options.monitors)?;
     let mut random = Random::new(SEED);
     let mut tally = Tally::default();
-    let (mut found, mut lost) = (0, 0);
+    let (mut found, mut lost) = (0, vec![]);
     for time in 1..=options.times {
         let (server, _) = bench.start(&data)?;
         let after = Duration::from_micros(
@@ -62,25 +64,33 @@ pub fn run(mut options: Options) -> Result<()> {
             let (server, _) = bench.start(&data)?;
             server.stop()?;
             (found, lost) = check(&data, &tally)?;
+            let acknowledged = tally.acknowledged.len();
             say(&format!(
-                "- killed {time} times: acknowledged {}, found {found}, lost {lost}",
-                tally.acknowledged.len()
+                "- killed {time} times: acknowledged {acknowledged}, found {found}, lost {}",
+                lost.len()
             ));
         }
-        if lost > 0 {
+        if !lost.is_empty() {
             break;
         }
+    }
+    if let Some(first) = lost.first() {
+        let kill = tally.kills.partition_point(|end| end <= first) + 1;
+        say(&format!(
+            "the first that is lost was acknowledged before kill {kill}: run id {}",
+            run_id(SEED, *first)
+        ));
     }
     say(&format!(
         "in flight at a kill and not acknowledged: {}",
         tally.unanswered
     ));
+    let (acknowledged, lost) = (tally.acknowledged.len(), lost.len());
     say(&format!(
-        "acknowledged {}  found {found}  lost {lost} (must be 0)",
-        tally.acknowledged.len()
+        "acknowledged {acknowledged}  found {found}  lost {lost} (must be 0)"
     ));
     ensure!(
-        !tally.acknowledged.is_empty(),
+        acknowledged > 0,
         "nothing was acknowledged, so nothing was shown"
     );
     ensure!(
@@ -125,17 +135,16 @@ fn kill_under_load(
     );
     tally.acknowledged.extend(outcome.acknowledged);
     tally.next_number = outcome.next_number;
+    tally.kills.push(outcome.next_number);
     tally.unanswered += outcome.broken + outcome.unanswered;
     Ok(())
 }
 
-/// How many acknowledged check-ins the log holds, and how many it does not.
-fn check(data: &Data, tally: &Tally) -> Result<(usize, usize)> {
+/// How many acknowledged check-ins the log holds, and the numbers of those that it does not.
+fn check(data: &Data, tally: &Tally) -> Result<(usize, Vec<u64>)> {
     let kept = readback::read_all_rids(&data.directory).context("read the log back")?;
-    let found = tally
-        .acknowledged
-        .iter()
-        .filter(|&&number| kept.contains(&run_id(SEED, number)))
-        .count();
-    Ok((found, tally.acknowledged.len() - found))
+    let missing = |number: &u64| !kept.contains(&run_id(SEED, *number));
+    let mut lost: Vec<u64> = tally.acknowledged.iter().copied().filter(missing).collect();
+    lost.sort_unstable();
+    Ok((tally.acknowledged.len() - lost.len(), lost))
 }
