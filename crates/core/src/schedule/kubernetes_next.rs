@@ -10,9 +10,9 @@ use super::calendar::{DAY, Date, days_in_month, weekday};
 use super::fields::{Days, Fields};
 use super::zone;
 
-/// The walk gives up after five years, which is far less than this. In a zone that left out a whole day it would go
+/// Five years of single days are less than this, and then the walk gives up anyway. In a zone that left out a whole day it would go
 /// round for ever.
-const MOST_STEPS: u32 = 20_000;
+const MOST_STEPS: u32 = 5_000;
 const YEARS_TO_LOOK: i64 = 5;
 
 /// What came of raising one field.
