@@ -123,7 +123,7 @@ fn singles(
         .filter(|one| one.lateness.is_negative())
         .count();
     ensure!(early == 0, "{early} alerts arrived before their deadline");
-    complete(n, options.singles, "single alerts", report);
+    complete(&found, options.singles, "single alerts", report);
     Ok(())
 }
 
@@ -180,7 +180,7 @@ fn burst(
         Goal::at_most(Some(2.0), Some(0.3)),
     );
     report.figure("  first", shortest.as_secs_f64(), "s", Goal::NONE);
-    complete(found.len(), options.burst, "alerts at one instant", report);
+    complete(&found, options.burst, "alerts at one instant", report);
     Ok(())
 }
 
@@ -257,14 +257,25 @@ fn wait(receiver: &Receiver, name: &str, count: u32, give_up: Instant) -> Result
     }
 }
 
-fn complete(found: usize, expected: u32, what: &str, report: &mut Report) {
-    let missing = expected as usize - found.min(expected as usize);
+/// Alerts that never came, and those that came for another reason than the missed deadline.
+fn complete(found: &[Triggered], expected: u32, what: &str, report: &mut Report) {
+    let missing = (expected as usize).saturating_sub(found.len());
     report.figure(
         format!("  {what} that never came"),
         missing as f64,
         "",
         Goal::at_most(Some(0.0), None),
     );
+    let others: Vec<&Triggered> = found
+        .iter()
+        .filter(|one| one.reason != "missed_deadline")
+        .collect();
+    if let Some(one) = others.first() {
+        let (count, reason) = (others.len(), &one.reason);
+        report.note(format!(
+            "{count} of the {what} came for another reason, such as {reason}"
+        ));
+    }
 }
 
 fn milliseconds(duration: Duration) -> f64 {

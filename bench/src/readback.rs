@@ -45,3 +45,66 @@ async fn read(data_dir: &Path) -> Result<HashSet<Uuid>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use systole_core::engine::Position;
+    use systole_core::heartbeat::{Checkin, Signal};
+    use systole_core::time::Time;
+    use systole_store::log::Batch;
+    use systole_store::record::{BatchPacker, CheckinRecord, Method};
+
+    fn record(run: u128, at: Time) -> CheckinRecord {
+        CheckinRecord {
+            monitor: 1,
+            checkin: Checkin {
+                at,
+                signal: Signal::Success,
+                run: Some(run),
+            },
+            previous: Position::NONE,
+            method: Method::Get,
+            source: None,
+            user_agent: "curl".into(),
+            message: String::new(),
+            body: Vec::new(),
+            body_truncated: false,
+        }
+    }
+
+    #[test]
+    fn every_run_id_of_every_start_is_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = Time::from_seconds(1_000);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        // The second start writes nothing, as one that is killed at once.
+        for runs in [&[1_u128, 2, 3][..], &[], &[4]] {
+            runtime.block_on(async {
+                let store = Store::open(directory.path()).await.unwrap();
+                let stream = store.open_stream("test", at).await.unwrap();
+                for (seq, run) in (1..).zip(runs) {
+                    let mut packer = BatchPacker::new(at);
+                    packer.push(&record(*run, at));
+                    packer.push(&record(run + 100, at));
+                    let batch = Batch {
+                        stream,
+                        seq,
+                        at,
+                        count: 2,
+                        body: packer.finish(),
+                    };
+                    store.append(&batch, || at).await.unwrap();
+                }
+            });
+        }
+        let expected = [1, 2, 3, 4, 101, 102, 103, 104].map(Uuid::from_u128);
+        assert_eq!(
+            read_all_rids(directory.path()).unwrap(),
+            HashSet::from(expected)
+        );
+    }
+}
