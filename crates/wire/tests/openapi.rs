@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use utoipa::openapi::schema::ComponentsBuilder;
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::{OpenApi, PartialSchema, ToSchema};
 
 fn schema<T: ToSchema>() -> Value {
     let mut components = Vec::new();
@@ -45,9 +45,17 @@ fn a_monitor_refers_to_all_of_its_parts() {
 fn durations_are_strings_and_times_are_date_times() {
     assert!(text_of::<systole_wire::DurationText>().contains("\"type\":\"string\""));
     assert!(text_of::<systole_wire::Checkin>().contains("\"format\":\"date-time\""));
+}
+
+#[test]
+fn a_page_of_something_is_named_for_it() {
+    #[derive(OpenApi)]
+    #[openapi(components(schemas(systole_wire::Page<systole_wire::Channel>)))]
+    struct Document;
+    let document = serde_json::to_value(Document::openapi()).unwrap();
+    let schemas = &document["components"]["schemas"];
     assert!(
-        schema::<systole_wire::Page<systole_wire::Channel>>()["schemas"]
-            .get("Channel")
-            .is_some()
+        schemas.get("Page_Channel").is_some() && schemas.get("Warning").is_some(),
+        "{schemas}"
     );
 }

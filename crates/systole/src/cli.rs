@@ -1,0 +1,276 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::ServeFlags;
+
+const SERVER_HELP: &str = "The server's address [default: http://127.0.0.1:8080]";
+
+/// Systole tells the right person, within seconds, that a scheduled job did not happen.
+#[derive(Parser)]
+#[command(
+    name = "systole",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the server: take check-ins, decide, tell people, serve the API and the pages
+    Serve(ServeFlags),
+    /// Send one check-in
+    Ping(PingArgs),
+    /// Create or update monitors and channels from YAML documents
+    Apply(ApplyArgs),
+    /// Show monitors, incidents, deliveries, channels or tokens
+    Get(GetArgs),
+    /// Show what a schedule means: the next slots, in words and in times
+    Schedule(ScheduleArgs),
+    /// Receive webhooks, print them and check their signatures
+    DemoReceiver(ReceiverArgs),
+    /// Watch a Kubernetes cluster (not built yet)
+    Agent(Later),
+    /// Run checks from a region (not built yet)
+    Probe(Later),
+    /// Run a command and report how it went (not built yet)
+    Exec(Later),
+    /// Run one check now (not built yet)
+    Check(Later),
+    /// Say whether a fault is inside or outside the cluster (not built yet)
+    Triage(Later),
+    /// Take over monitors from another tool (not built yet)
+    Import(Later),
+    /// Write everything as documents (not built yet)
+    Export(Later),
+    /// Compare documents with the server (not built yet)
+    Diff(Later),
+    /// Look for what is set up wrongly (not built yet)
+    Doctor(Later),
+    /// Look after the database (not built yet)
+    Db(Later),
+    /// Print reference pages, made from the tables that the program itself uses
+    #[command(hide = true)]
+    Reference {
+        /// Which page.
+        page: ReferencePage,
+    },
+}
+
+/// The pages of `systole reference`.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ReferencePage {
+    /// The settings of `systole serve`.
+    Configuration,
+}
+
+/// Whatever is given to a command that does not exist yet.
+#[derive(Args)]
+pub struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _given: Vec<std::ffi::OsString>,
+}
+
+/// How to reach the server.
+#[derive(Args, Clone, Default)]
+pub struct Connection {
+    #[arg(long, value_name = "URL", env = "SYSTOLE_SERVER", help = SERVER_HELP)]
+    pub server: Option<String>,
+    /// The API token; a file is safer, since arguments can be seen by others
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "SYSTOLE_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
+    /// The file that holds the API token
+    #[arg(long, value_name = "FILE", env = "SYSTOLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The server's data directory, for its local token when no other is given [default: ./systole-data]
+    #[arg(long, value_name = "DIR", env = "SYSTOLE_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// `systole ping`.
+#[derive(Args)]
+pub struct PingArgs {
+    /// The heartbeat's token, its ping key and slug (KEY/SLUG), or its whole URL
+    #[arg(value_name = "TOKEN|URL", env = "SYSTOLE_PING", hide_env_values = true)]
+    pub target: String,
+    /// A run begins
+    #[arg(long, group = "what")]
+    pub start: bool,
+    /// It failed
+    #[arg(long, group = "what")]
+    pub fail: bool,
+    /// It ended with this exit status
+    #[arg(long, group = "what", value_name = "N")]
+    pub exit: Option<u8>,
+    /// A message to keep with the check-in
+    #[arg(long, value_name = "TEXT")]
+    pub message: Option<String>,
+    #[arg(long, value_name = "URL", env = "SYSTOLE_SERVER", help = SERVER_HELP)]
+    pub server: Option<String>,
+}
+
+/// `systole apply`.
+#[derive(Args)]
+pub struct ApplyArgs {
+    /// A file, a directory of *.yaml and *.yml files, or - for stdin; can be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete what the set made and the documents no longer name (not built yet)
+    #[arg(long)]
+    pub prune: bool,
+    /// The set that owns the documents (not built yet)
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `systole get`.
+#[derive(Args)]
+pub struct GetArgs {
+    /// What to show
+    pub what: Listed,
+    /// Only the one of this name, number or id
+    pub name: Option<String>,
+    /// How to show it
+    #[arg(short, long, default_value = "table")]
+    pub output: Format,
+    /// Only those in this state, for example down, open or dead
+    #[arg(long)]
+    pub state: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// What `systole get` lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Listed {
+    /// Everything watched.
+    #[value(alias = "monitor")]
+    Monitors,
+    /// What was or is wrong.
+    #[value(alias = "incident")]
+    Incidents,
+    /// Messages and what became of them.
+    #[value(alias = "delivery")]
+    Deliveries,
+    /// Where messages go.
+    #[value(alias = "channel")]
+    Channels,
+    /// Who may use the API.
+    #[value(alias = "token")]
+    Tokens,
+}
+
+/// How `systole get` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For files.
+    Yaml,
+}
+
+/// `systole schedule`.
+#[derive(Args)]
+pub struct ScheduleArgs {
+    /// A period such as 6h or 'every 90s', or the five fields of cron
+    #[arg(value_name = "EXPR")]
+    pub expression: String,
+    /// Whose cron reads the expression
+    #[arg(long, value_name = "classic|kubernetes", default_value = "classic")]
+    pub dialect: String,
+    /// An IANA time zone, for example Europe/Oslo
+    #[arg(long, default_value = "UTC")]
+    pub timezone: String,
+    /// Slots after this time, in RFC 3339 [default: now]
+    #[arg(long, value_name = "T")]
+    pub after: Option<String>,
+    /// How many slots
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
+}
+
+/// `systole demo-receiver`.
+#[derive(Args)]
+pub struct ReceiverArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9000")]
+    pub listen: std::net::SocketAddr,
+    /// The channel's secret (whsec_…), to check signatures with
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "SYSTOLE_WEBHOOK_SECRET",
+        hide_env_values = true
+    )]
+    pub secret: Option<String>,
+    /// The file that holds the secret
+    #[arg(long, value_name = "FILE", conflicts_with = "secret")]
+    pub secret_file: Option<PathBuf>,
+    /// Stop after the first webhook
+    #[arg(long, conflicts_with = "count")]
+    pub once: bool,
+    /// Stop after this many webhooks
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn command_lines_are_accepted_or_refused() {
+        for (line, accepted) in [
+            (
+                "serve --listen 127.0.0.1:0 --data-dir /tmp/x --kubernetes",
+                true,
+            ),
+            ("serve --listn 127.0.0.1:0", false),
+            ("ping abc", true),
+            ("ping abc --exit 3 --message done", true),
+            ("ping abc --exit 256", false),
+            ("ping abc --start --fail", false),
+            ("apply -f a.yaml -f b --dry-run", true),
+            ("apply --prune", false),
+            ("get monitors invoice-generator -o json", true),
+            ("get monitor", true),
+            ("get nonsense", false),
+            ("get incidents --state open", true),
+            ("schedule 6h --count 0", false),
+            ("demo-receiver --once --count 2", false),
+            ("exec --ping x --timeout 5m -- sh -c true", true),
+            ("import healthchecks --key x", true),
+            ("", false),
+        ] {
+            let words = std::iter::once("systole").chain(line.split_whitespace());
+            assert_eq!(Cli::try_parse_from(words).is_ok(), accepted, "{line}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! One room per command.
+
+mod apply;
+mod apply_diff;
+mod demo_receiver;
+mod get;
+mod ping;
+mod schedule;
+
+use crate::cli::{Command, ReferencePage};
+use crate::failure::Failure;
+use crate::{config, out, serve};
+
+/// Does what was asked.
+///
+/// # Errors
+/// Why it was not done.
+pub fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(flags) => serve::command(&flags),
+        Command::Ping(args) => alone(ping::run(args)),
+        Command::Apply(args) => alone(apply::run(args)),
+        Command::Get(args) => alone(get::run(args)),
+        Command::Schedule(args) => schedule::run(&args),
+        Command::DemoReceiver(args) => alone(demo_receiver::run(args)),
+        Command::Agent(_) => later("agent"),
+        Command::Probe(_) => later("probe"),
+        Command::Exec(_) => later("exec"),
+        Command::Check(_) => later("check"),
+        Command::Triage(_) => later("triage"),
+        Command::Import(_) => later("import"),
+        Command::Export(_) => later("export"),
+        Command::Diff(_) => later("diff"),
+        Command::Doctor(_) => later("doctor"),
+        Command::Db(_) => later("db"),
+        Command::Reference {
+            page: ReferencePage::Configuration,
+        } => Ok(out::print(&config::reference())?),
+    }
+}
+
+/// Answers for what the contract names and this release does not have.
+fn later(command: &str) -> Result<(), Failure> {
+    Err(Failure::Usage(format!(
+        "`systole {command}` is not built yet"
+    )))
+}
+
+/// Runs a client command; one thread is enough for it.
+fn alone(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}
