@@ -109,6 +109,11 @@ async function look(url, colorScheme, width) {
   for (const { id, help, nodes } of violations) fail(`axe ${id}: ${help}: ${nodes.slice(0, 3).map(n => `${n.html.slice(0, 140)} (${n.failureSummary.split("\n").slice(1, 2)})`).join(" | ")}`);
   const unfolded = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (unfolded > 0) fail(`scrolls ${unfolded} px sideways when unfolded`);
+  if (width < 600) {
+    await page.setViewportSize({ width: 320, height: 640 });
+    const reflowed = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (reflowed > 0) fail(`scrolls ${reflowed} px sideways at 320 px`);
+  }
   await context.close();
 }
 

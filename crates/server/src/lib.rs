@@ -1,3 +1,4 @@
 //! x
 pub mod channels;
 pub mod outbound;
+pub mod web;

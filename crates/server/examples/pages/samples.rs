@@ -22,12 +22,23 @@ fn texts(texts: &[&str]) -> Vec<Untrusted> {
 }
 
 pub fn frame(open_incidents: usize) -> Frame {
-    let viewer = Viewer { name: "admin@example.org".into(), can_edit: true };
-    Frame { now: NOW, viewer: Some(viewer), notices: Vec::new(), open_incidents }
+    let viewer = Viewer {
+        name: "admin@example.org".into(),
+        can_edit: true,
+    };
+    Frame {
+        now: NOW,
+        viewer: Some(viewer),
+        notices: Vec::new(),
+        open_incidents,
+    }
 }
 
 fn signed_out() -> Frame {
-    Frame { viewer: None, ..frame(0) }
+    Frame {
+        viewer: None,
+        ..frame(0)
+    }
 }
 
 fn recent(pattern: &str) -> Vec<Outcome> {
@@ -44,7 +55,15 @@ fn recent(pattern: &str) -> Vec<Outcome> {
 }
 
 pub fn overview() -> OverviewView {
-    let row = |id: &str, name: &str, labels: &[&str], state, since, last: Option<i64>, took: Option<i64>, next, beats: &str| {
+    let row = |id: &str,
+               name: &str,
+               labels: &[&str],
+               state,
+               since,
+               last: Option<i64>,
+               took: Option<i64>,
+               next,
+               beats: &str| {
         MonitorRow {
             id: id.to_owned(),
             name: name.into(),
@@ -61,25 +80,105 @@ pub fn overview() -> OverviewView {
     };
     let all_well = "....................";
     let mut rows = vec![
-        row("m1", "invoice-generator", &["env=prod-us", "team=billing"], State::Down, 607, Some(4807), Some(41_000), Some(Due::Overdue(ago(1207))), "...................m"),
-        row("m2", "ledger-export", &["env=prod-eu"], State::Late, 840, Some(12_007), Some(184_300), Some(Due::Grace(NOW + s(367))), "...........f........"),
-        row("m3", "thumbnail-sweep", &[], State::Up, 5_400, Some(1_800), Some(912), Some(Due::Finish(NOW + s(1_500))), "......o............r"),
-        row("m4", "new-customer-mail", &["env=staging"], State::New, 7_200, None, None, None, ""),
-        row("m5", "db-backup", &["env=prod-us"], State::Down, 9_060, Some(9_060), Some(725_000), Some(Due::Beat(NOW + s(77_400))), "...f..............ff"),
-        row("m6", "legacy-sync", &["site=office"], State::Paused, 3_456_000, Some(3_456_000), None, None, "..........mm"),
-        row("m7", "search-reindex", &["env=prod-eu"], State::Up, 90_000, Some(80_407), Some(3_600_000), Some(Due::Beat(NOW + s(5_993))), all_well),
+        row(
+            "m1",
+            "invoice-generator",
+            &["env=prod-us", "team=billing"],
+            State::Down,
+            607,
+            Some(4807),
+            Some(41_000),
+            Some(Due::Overdue(ago(1207))),
+            "...................m",
+        ),
+        row(
+            "m2",
+            "ledger-export",
+            &["env=prod-eu"],
+            State::Late,
+            840,
+            Some(12_007),
+            Some(184_300),
+            Some(Due::Grace(NOW + s(367))),
+            "...........f........",
+        ),
+        row(
+            "m3",
+            "thumbnail-sweep",
+            &[],
+            State::Up,
+            5_400,
+            Some(1_800),
+            Some(912),
+            Some(Due::Finish(NOW + s(1_500))),
+            "......o............r",
+        ),
+        row(
+            "m4",
+            "new-customer-mail",
+            &["env=staging"],
+            State::New,
+            7_200,
+            None,
+            None,
+            None,
+            "",
+        ),
+        row(
+            "m5",
+            "db-backup",
+            &["env=prod-us"],
+            State::Down,
+            9_060,
+            Some(9_060),
+            Some(725_000),
+            Some(Due::Beat(NOW + s(77_400))),
+            "...f..............ff",
+        ),
+        row(
+            "m6",
+            "legacy-sync",
+            &["site=office"],
+            State::Paused,
+            3_456_000,
+            Some(3_456_000),
+            None,
+            None,
+            "..........mm",
+        ),
+        row(
+            "m7",
+            "search-reindex",
+            &["env=prod-eu"],
+            State::Up,
+            90_000,
+            Some(80_407),
+            Some(3_600_000),
+            Some(Due::Beat(NOW + s(5_993))),
+            all_well,
+        ),
     ];
     for n in 8..40 {
         rows.push(row(
             &format!("0198f2c4-7b1e-7c3a-9d2f-{n:012}"),
-            ["certificate-renewal", "rotate-logs", "report-weekly", "queue-drain", "cache-warm"][n % 5],
+            [
+                "certificate-renewal",
+                "rotate-logs",
+                "report-weekly",
+                "queue-drain",
+                "cache-warm",
+            ][n % 5],
             &["env=prod-eu"],
             State::Up,
             100_000 + 40_000 * i64::try_from(n).unwrap_or(0),
             Some(300 + 37 * i64::try_from(n).unwrap_or(0)),
             Some(1_400 * i64::try_from(n).unwrap_or(0)),
             Some(Due::Beat(NOW + s(61 * i64::try_from(n).unwrap_or(0)))),
-            if n % 7 == 0 { ".....f.............." } else { all_well },
+            if n % 7 == 0 {
+                ".....f.............."
+            } else {
+                all_well
+            },
         ));
     }
     OverviewView {
@@ -92,8 +191,11 @@ pub fn overview() -> OverviewView {
                 since: ago(607),
                 monitor: "invoice-generator".into(),
                 labels: texts(&["env=prod-us", "team=billing"]),
-                what: "No beat since 01:00. It was expected at 02:00, and its grace ended at 02:10.".into(),
-                told: "Sent to ops-webhook at 02:10:01, delivered. Nobody has acknowledged it.".into(),
+                what:
+                    "No beat since 01:00. It was expected at 02:00, and its grace ended at 02:10."
+                        .into(),
+                told: "Sent to ops-webhook at 02:10:01, delivered. Nobody has acknowledged it."
+                    .into(),
             },
             OpenIncident {
                 number: 411,
@@ -107,7 +209,13 @@ pub fn overview() -> OverviewView {
             },
         ],
         last_look: Some(ago(1)),
-        counts: vec![(State::Down, 2), (State::Late, 1), (State::New, 1), (State::Paused, 1), (State::Up, 209)],
+        counts: vec![
+            (State::Down, 2),
+            (State::Late, 1),
+            (State::New, 1),
+            (State::Paused, 1),
+            (State::Up, 209),
+        ],
         query: "".into(),
         state: None,
         rows,
@@ -134,7 +242,10 @@ pub fn overview_well() -> OverviewView {
 pub fn overview_empty() -> OverviewView {
     let warning = "Ping URLs name 127.0.0.1, so other machines cannot use them. Start the server with --base-url.";
     let mut view = overview_well();
-    view.frame.notices.push(Notice { warning: true, text: warning.into() });
+    view.frame.notices.push(Notice {
+        warning: true,
+        text: warning.into(),
+    });
     view.rows.clear();
     view.counts.clear();
     view.matching = 0;
@@ -153,7 +264,14 @@ pub fn overview_found_nothing() -> OverviewView {
     view
 }
 
-fn checkin(seconds: i64, kind: &str, state: State, millis: Option<i64>, message: &str, body: &[u8]) -> Checkin {
+fn checkin(
+    seconds: i64,
+    kind: &str,
+    state: State,
+    millis: Option<i64>,
+    message: &str,
+    body: &[u8],
+) -> Checkin {
     Checkin {
         at: ago(seconds),
         kind: kind.into(),
@@ -167,20 +285,56 @@ fn checkin(seconds: i64, kind: &str, state: State, millis: Option<i64>, message:
 }
 
 fn incident_rows() -> Vec<IncidentRow> {
-    let row = |number, state, monitor: &str, what: &str, started, lasted: Option<i64>| IncidentRow {
-        number,
-        state,
-        monitor: monitor.into(),
-        what: what.into(),
-        started_at: ago(started),
-        resolved_at: lasted.map(|lasted| ago(started - lasted)),
-    };
+    let row =
+        |number, state, monitor: &str, what: &str, started, lasted: Option<i64>| IncidentRow {
+            number,
+            state,
+            monitor: monitor.into(),
+            what: what.into(),
+            started_at: ago(started),
+            resolved_at: lasted.map(|lasted| ago(started - lasted)),
+        };
     vec![
-        row(412, State::Open, "invoice-generator", "No beat since 01:00; its grace ended at 02:10.", 607, None),
-        row(411, State::Acknowledged, "db-backup", "The job reported exit status 3.", 9_060, None),
-        row(409, State::Resolved, "db-backup", "The job reported exit status 3.", 90_000, Some(1_260)),
-        row(402, State::Resolved, "thumbnail-sweep", "A run took longer than its limit of 30 min.", 432_000, Some(14_000)),
-        row(377, State::Resolved, "db-backup", "No beat since 12 Nov 02:12.", 40_000_000, Some(86_000)),
+        row(
+            412,
+            State::Open,
+            "invoice-generator",
+            "No beat since 01:00; its grace ended at 02:10.",
+            607,
+            None,
+        ),
+        row(
+            411,
+            State::Acknowledged,
+            "db-backup",
+            "The job reported exit status 3.",
+            9_060,
+            None,
+        ),
+        row(
+            409,
+            State::Resolved,
+            "db-backup",
+            "The job reported exit status 3.",
+            90_000,
+            Some(1_260),
+        ),
+        row(
+            402,
+            State::Resolved,
+            "thumbnail-sweep",
+            "A run took longer than its limit of 30 min.",
+            432_000,
+            Some(14_000),
+        ),
+        row(
+            377,
+            State::Resolved,
+            "db-backup",
+            "No beat since 12 Nov 02:12.",
+            40_000_000,
+            Some(86_000),
+        ),
     ]
 }
 
@@ -194,10 +348,26 @@ pub fn monitor() -> MonitorView {
             outcome: Outcome::Success,
         })
         .collect();
-    runs[6] = Run { duration: None, outcome: Outcome::Missed, ..runs[6] };
-    runs[13] = Run { duration: Some(s(1_800)), outcome: Outcome::Overran, ..runs[13] };
-    runs[21] = Run { duration: Some(s(240)), outcome: Outcome::Failure, ..runs[21] };
-    runs[29] = Run { duration: Some(s(480)), outcome: Outcome::Failure, ..runs[29] };
+    runs[6] = Run {
+        duration: None,
+        outcome: Outcome::Missed,
+        ..runs[6]
+    };
+    runs[13] = Run {
+        duration: Some(s(1_800)),
+        outcome: Outcome::Overran,
+        ..runs[13]
+    };
+    runs[21] = Run {
+        duration: Some(s(240)),
+        outcome: Outcome::Failure,
+        ..runs[21]
+    };
+    runs[29] = Run {
+        duration: Some(s(480)),
+        outcome: Outcome::Failure,
+        ..runs[29]
+    };
     let log = b"pg_dump: dumping contents of table \"public.invoices\"\npg_dump: error: could not write to output file: No space left on device\nexit status 3\n";
     MonitorView {
         frame: frame(2),
@@ -227,13 +397,33 @@ pub fn monitor() -> MonitorView {
         checkins: vec![
             checkin(727, "exit status 3", State::Down, Some(480_000), "", log),
             checkin(1_207, "start", State::Pending, None, "", b""),
-            checkin(day + 480, "success", State::Up, Some(737_000), "dumped 41.3 GiB", b""),
+            checkin(
+                day + 480,
+                "success",
+                State::Up,
+                Some(737_000),
+                "dumped 41.3 GiB",
+                b"",
+            ),
             checkin(day + 1_207, "start", State::Pending, None, "", b""),
-            checkin(2 * day, "success", State::Up, Some(874_000), "", b"raw \xff\xfe bytes, \x1b[31mcolour\x1b[0m, a\r\nline"),
+            checkin(
+                2 * day,
+                "success",
+                State::Up,
+                Some(874_000),
+                "",
+                b"raw \xff\xfe bytes, \x1b[31mcolour\x1b[0m, a\r\nline",
+            ),
         ],
-        incidents: incident_rows().into_iter().filter(|row| row.monitor.raw() == "db-backup").collect(),
+        incidents: incident_rows()
+            .into_iter()
+            .filter(|row| row.monitor.raw() == "db-backup")
+            .collect(),
         settings: vec![
-            ("schedule", "{\"cron\": \"0 2 * * *\", \"timezone\": \"UTC\", \"dialect\": \"classic\"}".into()),
+            (
+                "schedule",
+                "{\"cron\": \"0 2 * * *\", \"timezone\": \"UTC\", \"dialect\": \"classic\"}".into(),
+            ),
             ("grace", "15m".into()),
             ("max_runtime", "25m".into()),
             ("fail_threshold", "1".into()),
@@ -248,12 +438,17 @@ pub fn monitor() -> MonitorView {
 pub fn monitor_new() -> MonitorView {
     let mut view = monitor();
     view.frame = frame(0);
-    view.frame.notices.push(Notice { warning: false, text: "The heartbeat is made.".into() });
+    view.frame.notices.push(Notice {
+        warning: false,
+        text: "The heartbeat is made.".into(),
+    });
     view.name = "new-customer-mail".into();
     view.state = State::New;
     view.since = ago(12);
     view.why = "No beat has come yet; nobody is told before the first.".into();
-    view.warnings = texts(&["No channel applies to it: when it goes down, nobody is told. Make a default channel."]);
+    view.warnings = texts(&[
+        "No channel applies to it: when it goes down, nobody is told. Make a default channel.",
+    ]);
     view.open_incident = None;
     view.due = None;
     (view.runs, view.slots, view.checkins, view.incidents) = Default::default();
@@ -261,7 +456,11 @@ pub fn monitor_new() -> MonitorView {
 }
 
 pub fn incident() -> IncidentView {
-    let entry = |seconds, what: &str, why: &str| TimelineEntry { at: ago(seconds), what: what.into(), why: why.into() };
+    let entry = |seconds, what: &str, why: &str| TimelineEntry {
+        at: ago(seconds),
+        what: what.into(),
+        why: why.into(),
+    };
     let attempt = |seconds, millis, state, outcome: &str| Attempt {
         at: ago(seconds),
         took: Span::from_millis(millis),
@@ -332,29 +531,50 @@ pub fn incident_resolved() -> IncidentView {
 }
 
 pub fn incidents() -> IncidentsView {
-    IncidentsView { frame: frame(2), state: None, rows: incident_rows(), next: Some("b3BhcXVl".into()) }
+    IncidentsView {
+        frame: frame(2),
+        state: None,
+        rows: incident_rows(),
+        next: Some("b3BhcXVl".into()),
+    }
 }
 
 pub fn channels() -> ChannelsView {
-    let row = |id: &str, name: &str, default, system, last: Option<(State, i64, &str)>| ChannelRow {
-        id: id.to_owned(),
-        name: name.into(),
-        kind: "webhook".into(),
-        target: format!("https://hooks.example.org/{name}/…").into(),
-        default,
-        system,
-        last: last.map(|(state, seconds, text)| (state, ago(seconds), text.into())),
-    };
+    let row =
+        |id: &str, name: &str, default, system, last: Option<(State, i64, &str)>| ChannelRow {
+            id: id.to_owned(),
+            name: name.into(),
+            kind: "webhook".into(),
+            target: format!("https://hooks.example.org/{name}/…").into(),
+            default,
+            system,
+            last: last.map(|(state, seconds, text)| (state, ago(seconds), text.into())),
+        };
     ChannelsView {
         frame: frame(2),
         rows: vec![
-            row("c1", "ops-webhook", true, true, Some((State::Delivered, 606, "204 No Content"))),
-            row("c2", "pager-bridge", true, false, Some((State::Pending, 302, "503 Service Unavailable"))),
+            row(
+                "c1",
+                "ops-webhook",
+                true,
+                true,
+                Some((State::Delivered, 606, "204 No Content")),
+            ),
+            row(
+                "c2",
+                "pager-bridge",
+                true,
+                false,
+                Some((State::Pending, 302, "503 Service Unavailable")),
+            ),
             row("c3", "unused", false, false, None),
         ],
         name: "chat".into(),
         url: "http://169.254.169.254/".into(),
-        errors: vec![FormError { field: "url", text: "169.254.169.254 is link-local: such addresses are never sent to.".into() }],
+        errors: vec![FormError {
+            field: "url",
+            text: "169.254.169.254 is link-local: such addresses are never sent to.".into(),
+        }],
     }
 }
 
@@ -367,7 +587,10 @@ pub fn monitor_form() -> MonitorFormView {
         schedule: "0 2 * *".into(),
         timezone: "UTC".into(),
         grace: "15m".into(),
-        errors: vec![FormError { field: "schedule", text: "\"0 2 * *\" has four fields; a cron expression has five.".into() }],
+        errors: vec![FormError {
+            field: "schedule",
+            text: "\"0 2 * *\" has four fields; a cron expression has five.".into(),
+        }],
     }
 }
 
@@ -390,7 +613,10 @@ pub fn sign_in() -> SignInView {
         frame: signed_out(),
         email: "admin@example.org".into(),
         next: "/incidents/412".into(),
-        errors: vec![FormError { field: "", text: "That e-mail and password do not belong together. Try again.".into() }],
+        errors: vec![FormError {
+            field: "",
+            text: "That e-mail and password do not belong together. Try again.".into(),
+        }],
     }
 }
 
@@ -399,7 +625,10 @@ pub fn setup() -> SetupView {
         frame: signed_out(),
         code: "".into(),
         email: "admin@example.org".into(),
-        errors: vec![FormError { field: "password", text: "The password has 8 characters; it needs 12 or more.".into() }],
+        errors: vec![FormError {
+            field: "password",
+            text: "The password has 8 characters; it needs 12 or more.".into(),
+        }],
     }
 }
 

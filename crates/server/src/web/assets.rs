@@ -36,15 +36,32 @@ pub struct Asset {
 
 static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     [
-        asset("systole.css", "text/css; charset=utf-8", include_bytes!("../../static/systole.css")),
-        asset("systole.js", "text/javascript; charset=utf-8", include_bytes!("../../static/systole.js")),
-        asset("mark.svg", "image/svg+xml", include_bytes!("../../static/mark.svg")),
+        asset(
+            "systole.css",
+            "text/css; charset=utf-8",
+            include_bytes!("../../static/systole.css"),
+        ),
+        asset(
+            "systole.js",
+            "text/javascript; charset=utf-8",
+            include_bytes!("../../static/systole.js"),
+        ),
+        asset(
+            "mark.svg",
+            "image/svg+xml",
+            include_bytes!("../../static/mark.svg"),
+        ),
     ]
 });
 
 fn asset(name: &'static str, content_type: &'static str, bytes: &'static [u8]) -> Asset {
     let hash = blake3::hash(bytes).to_hex().as_str()[..16].to_owned();
-    Asset { name, content_type, bytes, hash }
+    Asset {
+        name,
+        content_type,
+        bytes,
+        hash,
+    }
 }
 
 /// All of them.
@@ -54,12 +71,17 @@ pub fn all() -> &'static [Asset] {
 
 /// The file of `GET /static/{hash}/{name}`. Of another hash there is none: a page of another version must not get it.
 pub fn find(hash: &str, name: &str) -> Option<&'static Asset> {
-    all().iter().find(|asset| asset.name == name && asset.hash == hash)
+    all()
+        .iter()
+        .find(|asset| asset.name == name && asset.hash == hash)
 }
 
 /// Where a file is, for templates. A name that is not in the table gives a path that answers 404; a test looks for those.
 pub fn url(name: &str) -> String {
-    let hash = all().iter().find(|asset| asset.name == name).map_or("missing", |asset| &asset.hash);
+    let hash = all()
+        .iter()
+        .find(|asset| asset.name == name)
+        .map_or("missing", |asset| &asset.hash);
     format!("/static/{hash}/{name}")
 }
 
@@ -70,7 +92,10 @@ mod tests {
     #[test]
     fn a_static_file_is_found_under_its_own_hash_only() {
         for asset in all() {
-            assert_eq!(url(asset.name), format!("/static/{}/{}", asset.hash, asset.name));
+            assert_eq!(
+                url(asset.name),
+                format!("/static/{}/{}", asset.hash, asset.name)
+            );
             assert!(find(&asset.hash, asset.name).is_some_and(|found| found.bytes == asset.bytes));
             assert!(find("0000000000000000", asset.name).is_none());
         }

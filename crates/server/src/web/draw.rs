@@ -32,11 +32,17 @@ const OUTCOMES: [(Outcome, &str, &str); 5] = [
 ];
 
 fn class(outcome: Outcome) -> &'static str {
-    OUTCOMES.iter().find(|(o, ..)| *o == outcome).map_or("", |(_, class, _)| class)
+    OUTCOMES
+        .iter()
+        .find(|(o, ..)| *o == outcome)
+        .map_or("", |(_, class, _)| class)
 }
 
 fn word(outcome: Outcome) -> &'static str {
-    OUTCOMES.iter().find(|(o, ..)| *o == outcome).map_or("", |(.., word)| word)
+    OUTCOMES
+        .iter()
+        .find(|(o, ..)| *o == outcome)
+        .map_or("", |(.., word)| word)
 }
 
 /// `17 succeeded, 2 failed, 1 missed`.
@@ -50,7 +56,9 @@ pub fn tally(outcomes: &[Outcome]) -> String {
     parts.join(", ")
 }
 
-/// The last runs as strokes, newest right; nothing where there are none. One path per outcome keeps long lists small.
+/// The last runs as strokes, newest right; nothing where there are none.
+///
+/// A stretch of equal outcomes is one thick dashed line: the style sheet cuts it into strokes, and long lists stay small.
 pub fn beats(outcomes: &[Outcome]) -> Svg {
     const PLACES: usize = 20;
     let outcomes = &outcomes[outcomes.len().saturating_sub(PLACES)..];
@@ -59,19 +67,26 @@ pub fn beats(outcomes: &[Outcome]) -> Svg {
     }
     let mut svg = format!(
         r#"<svg class="beats" width="100" height="20" role="img" aria-label="Last {}: {}">"#,
-        if outcomes.len() == 1 { "run".to_owned() } else { count(outcomes.len(), "run") },
+        if outcomes.len() == 1 {
+            "run".to_owned()
+        } else {
+            count(outcomes.len(), "run")
+        },
         tally(outcomes),
     );
     for (outcome, class, _) in OUTCOMES {
-        let top = match outcome {
-            Outcome::Success => 8,
-            Outcome::Running => 15,
-            Outcome::Failure | Outcome::Overran | Outcome::Missed => 0,
+        let y = match outcome {
+            Outcome::Success => 14,
+            Outcome::Running => 18,
+            Outcome::Failure | Outcome::Overran | Outcome::Missed => 10,
         };
         let mut path = String::new();
-        for (place, _) in outcomes.iter().enumerate().filter(|(_, o)| **o == outcome) {
-            let x = 2 + 5 * (place + PLACES - outcomes.len());
-            let _ = write!(path, "M{x} 20V{top}");
+        let mut place = PLACES - outcomes.len();
+        for same in outcomes.chunk_by(|a, b| a == b) {
+            if same[0] == outcome {
+                let _ = write!(path, "M{} {y}H{}", 5 * place, 5 * (place + same.len()) - 1);
+            }
+            place += same.len();
         }
         if !path.is_empty() {
             let _ = write!(svg, r#"<path class="{class}" d="{path}"/>"#);
@@ -104,7 +119,11 @@ const TALLEST: i64 = 110;
 
 /// The chart of `runs` (oldest first); nothing where there are none.
 pub fn run_chart(runs: &[Run], slots: &[Time], limit: Option<Span>, now: Time) -> Option<RunChart> {
-    let start = runs.iter().map(|run| run.at).chain(slots.iter().copied()).min()?;
+    let start = runs
+        .iter()
+        .map(|run| run.at)
+        .chain(slots.iter().copied())
+        .min()?;
     runs.first()?;
     let end = runs
         .iter()
@@ -112,9 +131,19 @@ pub fn run_chart(runs: &[Run], slots: &[Time], limit: Option<Span>, now: Time) -
         .chain(slots.iter().copied())
         .fold(now, Time::max);
     let longest = runs.iter().filter_map(|run| run.duration).max();
-    let drawn_limit = limit.filter(|limit| longest.is_some_and(|longest| limit.as_micros() / 3 <= longest.as_micros()));
-    let top = longest.into_iter().chain(drawn_limit).max().unwrap_or_default();
-    let axis = Axis { start, length: end.since(start).as_micros().max(1), top: top.as_micros().max(1) };
+    let drawn_limit = limit.filter(|limit| {
+        longest.is_some_and(|longest| limit.as_micros() / 3 <= longest.as_micros())
+    });
+    let top = longest
+        .into_iter()
+        .chain(drawn_limit)
+        .max()
+        .unwrap_or_default();
+    let axis = Axis {
+        start,
+        length: end.since(start).as_micros().max(1),
+        top: top.as_micros().max(1),
+    };
     let outcomes: Vec<Outcome> = runs.iter().map(|run| run.outcome).collect();
     let mut summary = format!("{}: {}", count(runs.len(), "run"), tally(&outcomes));
     if let Some(longest) = longest {
@@ -129,7 +158,9 @@ pub fn run_chart(runs: &[Run], slots: &[Time], limit: Option<Span>, now: Time) -
         start,
         end,
         summary,
-        limit_above: limit.filter(|_| drawn_limit.is_none() && longest.is_some()).map(took),
+        limit_above: limit
+            .filter(|_| drawn_limit.is_none() && longest.is_some())
+            .map(took),
     })
 }
 
@@ -149,9 +180,14 @@ impl Axis {
     }
 
     fn scale(&self, longest: Option<Span>, limit: Option<Span>) -> Svg {
-        let mut svg = String::from(r#"<svg class="scale" width="64" height="140" aria-hidden="true">"#);
+        let mut svg =
+            String::from(r#"<svg class="scale" width="64" height="140" aria-hidden="true">"#);
         let mut text = |y: i64, class: &str, text: &str| {
-            let _ = write!(svg, r#"<text x="60" y="{}" text-anchor="end" class="{class}">{text}</text>"#, y + 4);
+            let _ = write!(
+                svg,
+                r#"<text x="60" y="{}" text-anchor="end" class="{class}">{text}</text>"#,
+                y + 4
+            );
         };
         text(BASE, "", "0");
         let limit_at = limit.map(|limit| BASE - self.height(limit));
@@ -172,19 +208,27 @@ impl Axis {
         let mut svg = format!(
             r#"<svg class="plot" viewBox="0 0 {WIDTH} 140" preserveAspectRatio="none" role="img" aria-label="{summary}"><path class="axis" d="M0 {BASE}.5H{WIDTH}"/>"#
         );
-        let width = (WIDTH * 6 / 10 / i64::try_from(runs.len()).unwrap_or(WIDTH).max(1)).clamp(2, 16);
+        let width =
+            (WIDTH * 6 / 10 / i64::try_from(runs.len()).unwrap_or(WIDTH).max(1)).clamp(2, 16);
         for run in runs {
             self.bar(run, width, &mut svg);
         }
-        let ticks = slots.iter().take(120).fold(String::new(), |mut ticks, slot| {
-            let _ = write!(ticks, "M{} 128v8", self.x(*slot));
-            ticks
-        });
+        let ticks = slots
+            .iter()
+            .take(120)
+            .fold(String::new(), |mut ticks, slot| {
+                let _ = write!(ticks, "M{} 128v8", self.x(*slot));
+                ticks
+            });
         if !ticks.is_empty() {
             let _ = write!(svg, r#"<path class="slot" d="{ticks}"/>"#);
         }
         if let Some(limit) = limit {
-            let _ = write!(svg, r#"<path class="limit" d="M0 {}H{WIDTH}"/>"#, BASE - self.height(limit));
+            let _ = write!(
+                svg,
+                r#"<path class="limit" d="M0 {}H{WIDTH}"/>"#,
+                BASE - self.height(limit)
+            );
         }
         svg.push_str("</svg>");
         Svg(svg)
@@ -199,22 +243,31 @@ impl Axis {
         };
         let x = (self.x(run.at) - width / 2).clamp(0, WIDTH - width);
         let class = class(run.outcome);
-        let _ = write!(svg, "<g><title>{}: {}", absolute(run.at), word(run.outcome));
+        let y = BASE - height;
+        let rect = format!(r#"<rect class="{class}" x="{x}" width="{width}""#);
+        let _ = write!(
+            svg,
+            r#"{rect} y="{y}" height="{height}"><title>{}: {}"#,
+            absolute(run.at),
+            word(run.outcome)
+        );
         if let Some(duration) = run.duration {
             let _ = write!(svg, ", {}", took(duration));
         }
-        let y = BASE - height;
-        let _ = write!(svg, r#"</title><rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}"/>"#);
+        svg.push_str("</title></rect>");
         if matches!(run.outcome, Outcome::Failure | Outcome::Overran) {
-            let _ = write!(svg, r#"<rect class="{class}" x="{x}" y="{}" width="{width}" height="5"/>"#, y - 8);
+            let _ = write!(svg, r#"{rect} y="{}" height="5"/>"#, y - 8);
         }
-        svg.push_str("</g>");
     }
 }
 
 /// A length that fits beside the axis.
 fn rough(span: Span) -> String {
-    if span.as_seconds() < 60 { took(span) } else { words(span) }
+    if span.as_seconds() < 60 {
+        took(span)
+    } else {
+        words(span)
+    }
 }
 
 /// `whole * share / of`, without overflow.
@@ -229,24 +282,50 @@ mod tests {
     const NOW: Time = Time::from_seconds(1_800_000_000);
 
     fn run(hours_ago: i64, seconds: Option<i64>, outcome: Outcome) -> Run {
-        Run { at: NOW - Span::from_seconds(hours_ago * 3600), duration: seconds.map(Span::from_seconds), outcome }
+        Run {
+            at: NOW - Span::from_seconds(hours_ago * 3600),
+            duration: seconds.map(Span::from_seconds),
+            outcome,
+        }
     }
 
     #[test]
     fn the_newest_beat_is_at_the_right_and_each_outcome_has_its_shape() {
         let svg = beats(&[Outcome::Success, Outcome::Missed]).to_string();
         assert!(svg.contains(r#"aria-label="Last 2 runs: 1 succeeded, 1 missed""#));
-        assert!(svg.contains(r#"class="ok" d="M92 20V8""#) && svg.contains(r#"class="gone" d="M97 20V0""#), "{svg}");
+        assert!(
+            svg.contains(r#"class="ok" d="M90 14H94""#)
+                && svg.contains(r#"class="gone" d="M95 10H99""#),
+            "{svg}"
+        );
         assert!(beats(&[]).to_string().is_empty());
     }
 
     #[test]
     fn bars_stay_inside_and_the_limit_is_drawn_where_it_can_be_seen() {
-        let runs = [run(5, Some(60), Outcome::Success), run(3, Some(200), Outcome::Overran), run(1, None, Outcome::Missed)];
+        let runs = [
+            run(5, Some(60), Outcome::Success),
+            run(3, Some(200), Outcome::Overran),
+            run(1, None, Outcome::Missed),
+        ];
         let chart = run_chart(&runs, &[NOW], Some(Span::from_seconds(180)), NOW).unwrap();
-        assert_eq!(chart.summary, "3 runs: 1 succeeded, 1 overran, 1 missed; the longest took 3 min 20 s; limit 3 min");
-        assert!(chart.plot.to_string().contains(r#"class="limit" d="M0 25H720""#), "{}", chart.plot);
-        assert!(!chart.plot.to_string().contains("=\"-"), "nothing is left of or above the drawing: {}", chart.plot);
+        assert_eq!(
+            chart.summary,
+            "3 runs: 1 succeeded, 1 overran, 1 missed; the longest took 3 min 20 s; limit 3 min"
+        );
+        assert!(
+            chart
+                .plot
+                .to_string()
+                .contains(r#"class="limit" d="M0 25H720""#),
+            "{}",
+            chart.plot
+        );
+        assert!(
+            !chart.plot.to_string().contains("=\"-"),
+            "nothing is left of or above the drawing: {}",
+            chart.plot
+        );
 
         let far = run_chart(&runs, &[], Some(Span::from_seconds(86_400)), NOW).unwrap();
         assert_eq!(far.limit_above.as_deref(), Some("1 d"));

@@ -11,12 +11,12 @@ use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
 use super::views::{
-    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MonitorFormView, MonitorView, OverviewView,
-    SetupView, SignInView, State,
+    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MonitorFormView,
+    MonitorView, OverviewView, SetupView, SignInView, State,
 };
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
-const BODIES_BUDGET: usize = 9_000;
+const BODIES_BUDGET: usize = 8_000;
 /// Of one body.
 const BODY_BUDGET: usize = 3_000;
 /// Characters of a name in a list.
@@ -140,7 +140,10 @@ struct Body {
 
 /// The `aria-describedby` and `aria-invalid` of a field are decided by whether it has an error.
 fn error_of<'a>(errors: &'a [FormError], field: &str) -> Option<&'a Untrusted> {
-    errors.iter().find(|error| error.field == field).map(|error| &error.text)
+    errors
+        .iter()
+        .find(|error| error.field == field)
+        .map(|error| &error.text)
 }
 
 /// Bytes of a body for a page that shows one.
@@ -187,16 +190,32 @@ fn is_web_link(url: &Untrusted) -> bool {
 /// `11 of 14 monitors are up; 2 late, 1 new.`
 fn wellness(counts: &[(State, usize)]) -> String {
     let total: usize = counts.iter().map(|(_, n)| n).sum();
-    let up: usize = counts.iter().filter(|(state, _)| *state == State::Up).map(|(_, n)| n).sum();
+    let up: usize = counts
+        .iter()
+        .filter(|(state, _)| *state == State::Up)
+        .map(|(_, n)| n)
+        .sum();
     if up == total {
-        return if total == 1 { "The monitor is up.".to_owned() } else { format!("All {total} monitors are up.") };
+        return if total == 1 {
+            "The monitor is up.".to_owned()
+        } else {
+            format!("All {total} monitors are up.")
+        };
     }
     let others: Vec<String> = counts
         .iter()
         .filter(|(state, n)| *state != State::Up && *n > 0)
         .map(|(state, n)| format!("{n} {}", state.word().to_lowercase()))
         .collect();
-    format!("{up} of {} up; {}.", if total == 1 { "1 monitor is".to_owned() } else { format!("{total} monitors are") }, others.join(", "))
+    format!(
+        "{up} of {} up; {}.",
+        if total == 1 {
+            "1 monitor is".to_owned()
+        } else {
+            format!("{total} monitors are")
+        },
+        others.join(", ")
+    )
 }
 
 /// What a monitor waits for, in a list's cell.
@@ -232,7 +251,11 @@ fn first_lines(base_url: &Untrusted, token_file: &Untrusted) -> String {
 }
 
 fn shell_word(text: &str) -> String {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._/~".contains(&b)) {
+    if !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._/~".contains(&b))
+    {
         text.to_owned()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))

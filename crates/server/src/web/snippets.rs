@@ -40,14 +40,19 @@ pub fn lines(ping: &Ping) -> Vec<Snippet> {
     ]
 }
 
-fn cron_fields(ping: &Ping) -> &str {
-    ping.cron.as_ref().map_or("0 2 * * *", Untrusted::raw)
+fn cron_fields(ping: &Ping) -> String {
+    ping.cron
+        .as_ref()
+        .map_or_else(|| "0 2 * * *".to_owned(), Untrusted::to_string)
 }
 
 /// A percent sign ends the command in a crontab unless it is escaped.
 fn crontab(ping: &Ping) -> String {
     let url = ping.url.replace('%', "\\%");
-    format!("{} {CURL} {url}/start; /path/to/job; {CURL} {url}/$?", cron_fields(ping))
+    format!(
+        "{} {CURL} {url}/start; /path/to/job; {CURL} {url}/$?",
+        cron_fields(ping)
+    )
 }
 
 /// systemd reads `%` as a specifier and `$` as a variable, so both are doubled where the shell is meant.
@@ -93,8 +98,8 @@ spec:
                   exit $status
 "#,
         name = kubernetes_name(&ping.slug),
-        schedule = yaml_quoted(cron_fields(ping)),
-        zone = yaml_quoted(ping.timezone.raw()),
+        schedule = yaml_quoted(&cron_fields(ping)),
+        zone = yaml_quoted(&ping.timezone.to_string()),
         url = ping.url,
     )
 }
@@ -123,11 +128,19 @@ ping()
     )
 }
 
-/// A CronJob's name is a DNS label of at most 52 characters; a slug may have underscores and dashes anywhere.
+/// The name of a cron job of Kubernetes is a DNS label of at most 52 characters; a slug may have underscores and dashes anywhere.
 fn kubernetes_name(slug: &str) -> String {
-    let dashed: String = slug.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(52).collect();
+    let dashed: String = slug
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(52)
+        .collect();
     let name = dashed.trim_matches('-');
-    if name.is_empty() { "job".to_owned() } else { name.to_owned() }
+    if name.is_empty() {
+        "job".to_owned()
+    } else {
+        name.to_owned()
+    }
 }
 
 fn yaml_quoted(text: &str) -> String {
@@ -151,7 +164,10 @@ mod tests {
     fn every_way_of_reporting_names_the_ping_url() {
         let all = lines(&ping("db-backup", Some("*/5 * * * *")));
         assert_eq!(all.len(), 5);
-        assert!(all.iter().all(|snippet| snippet.text.contains("/ping/0b5e")));
+        assert!(
+            all.iter()
+                .all(|snippet| snippet.text.contains("/ping/0b5e"))
+        );
     }
 
     #[test]
@@ -165,7 +181,11 @@ mod tests {
 
     #[test]
     fn a_cron_job_gets_a_name_that_kubernetes_takes() {
-        for (slug, name) in [("_nightly_sync-", "nightly-sync"), ("___", "job"), ("a.b", "a-b")] {
+        for (slug, name) in [
+            ("_nightly_sync-", "nightly-sync"),
+            ("___", "job"),
+            ("a.b", "a-b"),
+        ] {
             assert_eq!(kubernetes_name(slug), name);
         }
         assert_eq!(kubernetes_name(&"x".repeat(100)).len(), 52);

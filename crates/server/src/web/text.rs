@@ -39,7 +39,11 @@ pub fn words(span: impl Plain<Span>) -> String {
     let seconds = span.plain().as_seconds();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big} {big_unit}") } else { format!("{big} {big_unit} {small} {small_unit}") }
+        if small == 0 {
+            format!("{big} {big_unit}")
+        } else {
+            format!("{big} {big_unit} {small} {small_unit}")
+        }
     };
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -53,7 +57,11 @@ pub fn words(span: impl Plain<Span>) -> String {
 /// As [`words`], with seconds for anything under an hour: what a countdown shows.
 pub fn countdown(span: Span) -> String {
     let seconds = span.as_seconds();
-    if (60..3600).contains(&seconds) { format!("{} min {:02} s", seconds / 60, seconds % 60) } else { words(span) }
+    if (60..3600).contains(&seconds) {
+        format!("{} min {:02} s", seconds / 60, seconds % 60)
+    } else {
+        words(span)
+    }
 }
 
 /// How long something took, with fractions where they matter: `84 ms`, `1.4 s`, `12 s`, `12 min 05 s`.
@@ -62,7 +70,9 @@ pub fn took(span: impl Plain<Span>) -> String {
     let micros = span.as_micros();
     match micros {
         0..1_000_000 => format!("{} ms", micros / 1000),
-        1_000_000..10_000_000 => format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000),
+        1_000_000..10_000_000 => {
+            format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000)
+        }
         _ if micros % 60_000_000 < 1_000_000 => words(span),
         _ => countdown(span),
     }
@@ -71,7 +81,11 @@ pub fn took(span: impl Plain<Span>) -> String {
 /// A number and its noun: `1 monitor`, `3 monitors`.
 pub fn count(n: impl Plain<usize>, noun: &str) -> String {
     let n = n.plain();
-    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+    if n == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{n} {noun}s")
+    }
 }
 
 /// `2026-11-21 02:14:07 UTC`.
@@ -138,8 +152,11 @@ impl Clock {
     /// `5 min 02 s left`, and `none left` once it has passed.
     pub fn left(self, time: impl Plain<Time>) -> TimeTag {
         let time = time.plain();
-        let text =
-            if time > self.0 { format!("{} left", countdown(time.since(self.0))) } else { "none left".to_owned() };
+        let text = if time > self.0 {
+            format!("{} left", countdown(time.since(self.0)))
+        } else {
+            "none left".to_owned()
+        };
         TimeTag::new(time, "left", text)
     }
 
@@ -160,7 +177,11 @@ pub struct TimeTag {
 
 impl TimeTag {
     fn new(time: Time, relation: &'static str, text: String) -> TimeTag {
-        TimeTag { time, relation, text }
+        TimeTag {
+            time,
+            relation,
+            text,
+        }
     }
 }
 
@@ -168,7 +189,12 @@ impl HtmlSafe for TimeTag {}
 
 impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, r#"<time datetime="{}" title="{}""#, iso(self.time), absolute(self.time))?;
+        write!(
+            f,
+            r#"<time datetime="{}" title="{}""#,
+            iso(self.time),
+            absolute(self.time)
+        )?;
         if !self.relation.is_empty() {
             write!(f, r#" data-rel="{}""#, self.relation)?;
         }
@@ -215,7 +241,11 @@ impl fmt::Display for Untrusted {
 
 /// `text` on one line with its invisible characters made visible.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_hidden) { Cow::Owned(Untrusted::from(text).to_string()) } else { Cow::Borrowed(text) }
+    if text.chars().any(is_hidden) {
+        Cow::Owned(Untrusted::from(text).to_string())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// At most `budget` bytes of a page for a body of any bytes: lines and tabs stay, other control characters and bytes that
@@ -226,9 +256,17 @@ pub fn visible_body(bytes: &[u8], budget: usize) -> (String, bool) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             let before = out.len();
-            let written = if matches!(c, '\n' | '\t') { out.write_char(c) } else { visible_char(c, &mut out) };
+            let written = if matches!(c, '\n' | '\t') {
+                out.write_char(c)
+            } else {
+                visible_char(c, &mut out)
+            };
             // Escaping by the template makes these five bytes long.
-            spent += if matches!(c, '<' | '>' | '&' | '"' | '\'') { 5 } else { out.len() - before };
+            spent += if matches!(c, '<' | '>' | '&' | '"' | '\'') {
+                5
+            } else {
+                out.len() - before
+            };
             if written.is_err() || spent > budget {
                 out.truncate(before);
                 return (out, true);
@@ -246,7 +284,9 @@ pub fn visible_body(bytes: &[u8], budget: usize) -> (String, bool) {
 
 fn visible_char(c: char, out: &mut impl Write) -> fmt::Result {
     match c {
-        '\0'..='\x1f' => out.write_char(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
+        '\0'..='\x1f' => {
+            out.write_char(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'))
+        }
         '\x7f' => out.write_char('\u{2421}'),
         c if is_hidden(c) => write!(out, "‹U+{:04X}›", u32::from(c)),
         c => out.write_char(c),
@@ -282,7 +322,13 @@ mod tests {
             assert_eq!(words(Span::from_seconds(seconds)), text);
             assert_eq!(countdown(Span::from_seconds(seconds)), down);
         }
-        for (millis, text) in [(84, "84 ms"), (1_450, "1.4 s"), (12_900, "12 s"), (725_000, "12 min 05 s"), (1_500_000, "25 min")] {
+        for (millis, text) in [
+            (84, "84 ms"),
+            (1_450, "1.4 s"),
+            (12_900, "12 s"),
+            (725_000, "12 min 05 s"),
+            (1_500_000, "25 min"),
+        ] {
             assert_eq!(took(Span::from_millis(millis)), text);
         }
     }
@@ -291,8 +337,18 @@ mod tests {
     fn what_was_due_becomes_overdue() {
         let clock = Clock(NOW);
         let later = NOW + Span::from_seconds(125);
-        assert!(clock.due(later).to_string().ends_with(">in 2 min 05 s</time>"));
-        assert!(Clock(later + Span::from_seconds(60)).due(later).to_string().ends_with(">1 min overdue</time>"));
+        assert!(
+            clock
+                .due(later)
+                .to_string()
+                .ends_with(">in 2 min 05 s</time>")
+        );
+        assert!(
+            Clock(later + Span::from_seconds(60))
+                .due(later)
+                .to_string()
+                .ends_with(">1 min overdue</time>")
+        );
         assert!(clock.left(NOW).to_string().contains("none left"));
     }
 
@@ -321,7 +377,10 @@ mod tests {
 
     #[test]
     fn a_body_of_any_bytes_is_shown_within_its_budget() {
-        assert_eq!(visible_body(b"a\tb\r\nc\xff\xfe<", 100), ("a\tb␍\nc\\xff\\xfe<".to_owned(), false));
+        assert_eq!(
+            visible_body(b"a\tb\r\nc\xff\xfe<", 100),
+            ("a\tb␍\nc\\xff\\xfe<".to_owned(), false)
+        );
         assert_eq!(visible_body(b"abcdef", 3), ("abc".to_owned(), true));
         assert_eq!(visible_body(b"<<<", 12), ("<<".to_owned(), true));
         assert_eq!(visible_body(b"", 3), (String::new(), false));

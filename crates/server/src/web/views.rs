@@ -318,7 +318,7 @@ pub struct MonitorView {
     pub slots: Vec<Time>,
     /// How long a run may take.
     pub limit: Option<Span>,
-    /// Newest first, at most thirty.
+    /// Newest first, at most twenty.
     pub checkins: Vec<Checkin>,
     /// Newest first, at most ten.
     pub incidents: Vec<IncidentRow>,
