@@ -19,7 +19,8 @@ pub fn run(args: &ScheduleArgs) -> Result<(), Failure> {
 
 fn answer(args: &ScheduleArgs, now: Time) -> Result<String, Failure> {
     let after = match &args.after {
-        None => now,
+        // Nobody asks for the fractions of the second in which they ask.
+        None => Time::from_seconds(now.as_seconds()),
         Some(text) => {
             Time::parse(text).map_err(|error| Failure::Usage(format!("--after: {error}")))?
         }
