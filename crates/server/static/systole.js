@@ -68,7 +68,7 @@
   const look = async () => {
     if (document.hidden) return;
     try {
-      const reply = await fetch(location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(10000) });
+      const reply = await fetch(location.href, { headers: { "x-refresh": "1" }, signal: AbortSignal.timeout(10000) });
       if (reply.redirected || reply.status === 401) return location.reload();
       if (!reply.ok) throw new Error(String(reply.status));
       const page = new DOMParser().parseFromString(await reply.text(), "text/html");

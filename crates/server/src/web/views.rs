@@ -101,6 +101,9 @@ impl State {
 }
 
 /// What every page has around it. `POST /sign-out` (no fields) is in the bar.
+///
+/// The script fetches the page again every few seconds with the header `x-refresh: 1`: such a request shows nobody at the
+/// keyboard, and should not keep a session from growing idle.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The time of the request.
