@@ -68,8 +68,8 @@ pub enum SecretReference {
     File(String),
 }
 
-/// Splits a file into the JSON values of its documents; empty documents are left out, and each keeps its number,
-/// counted from 1.
+/// Splits a file into the JSON values of its documents; empty ones are left out, the others are numbered from
+/// 1.
 ///
 /// # Errors
 /// Where the YAML is wrong, with the line.
@@ -93,11 +93,8 @@ pub fn split(text: &str) -> Result<Vec<(usize, Value)>, String> {
     };
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| error.to_string())?;
-    Ok(values
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| (i + 1, value))
-        .filter(|(_, value)| !value.is_null())
+    Ok((1..)
+        .zip(values.into_iter().filter(|value| !value.is_null()))
         .collect())
 }
 

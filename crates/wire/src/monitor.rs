@@ -138,12 +138,13 @@ impl MonitorCommon {
         let labels: Option<BTreeMap<String, String>> = object.optional("labels");
         let owner: Option<String> = object.optional("owner");
         let runbook_url: Option<String> = object.optional("runbook_url");
-        let channels = object.optional("channels");
+        let channels: Option<Vec<String>> = object.optional("channels");
         object.check("name", name.as_deref(), rules::name);
         object.check("description", description.as_deref(), rules::prose);
         object.check("labels", labels.as_ref(), rules::labels);
         object.check("owner", owner.as_deref(), rules::name);
         object.check("runbook_url", runbook_url.as_deref(), rules::link);
+        object.check("channels", channels.as_deref(), rules::channel_list);
         Some(MonitorCommon {
             name: name?,
             description: description.unwrap_or_default(),
@@ -255,6 +256,11 @@ impl Read for MonitorPatch {
             "runbook_url",
             patch.runbook_url.as_ref().and_then(Option::as_deref),
             rules::link,
+        );
+        object.check(
+            "channels",
+            patch.channels.as_ref().and_then(Option::as_deref),
+            rules::channel_list,
         );
         object.finish();
         Some(patch)

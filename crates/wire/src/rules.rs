@@ -231,6 +231,23 @@ pub fn prose(text: &str) -> Result<(), String> {
     }
 }
 
+/// A monitor's list of channels: at most 100 names or ids, none twice.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn channel_list(channels: &[String]) -> Result<(), String> {
+    if channels.len() > 100 {
+        return Err(format!("has {} entries; there can be 100", channels.len()));
+    }
+    for (i, channel) in channels.iter().enumerate() {
+        name(channel).map_err(|why| format!("entry {} {why}", i + 1))?;
+        if channels[..i].contains(channel) {
+            return Err(format!("names {channel:?} twice"));
+        }
+    }
+    Ok(())
+}
+
 /// A number of at least one, at most a thousand: thresholds.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
 //! Documents of `systole apply`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use serde_json::{Value, json};
 use systole_wire::document::{Document, DocumentKind, SecretReference, read, split};

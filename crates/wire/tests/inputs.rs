@@ -168,6 +168,14 @@ fn a_change_keeps_null_and_absent_apart() {
             json!({"token": "0123456789"}),
             &["token: cannot be changed; ask for another by rotate-token"],
         ),
+        (
+            json!({"channels": ["a", "a"]}),
+            &["channels: names \"a\" twice"],
+        ),
+        (
+            json!({"channels": ["a", ""]}),
+            &["channels: entry 2 is empty"],
+        ),
         (json!({"state": "up"}), &["state: unknown field"]),
     ]);
 }
