@@ -82,24 +82,26 @@ pub fn slow(
         ..data.closed(&server, 256, duration)
     };
     bench.load("a warm-up on a slow disk", open(options.duration() / 3))?;
-    let latency = bench.load(
-        "the open loop on a slow disk",
-        open(options.duration().max(Duration::from_secs(2))),
-    )?;
-    let latency = latency.latency;
-    let in_flushes = |share| latency.quantile(share).as_secs_f64() / flush;
+    let (mut p50, mut p99, mut fastest) = (vec![], vec![], f64::INFINITY);
+    for _ in 0..if options.common.quick { 1 } else { 5 } {
+        let latency = bench
+            .load("the open loop on a slow disk", open(options.duration()))?
+            .latency;
+        p50.push(latency.quantile(0.5).as_secs_f64() / flush);
+        p99.push(latency.quantile(0.99).as_secs_f64() / flush);
+        fastest = fastest.min(latency.shortest().as_secs_f64() / delay.as_secs_f64());
+    }
     let name = format!(
         "p99 in flushes of {:.1} ms at {} pings/s",
         flush * 1e3,
         options.rate
     );
-    report.figure(name, in_flushes(0.99), "", Goal::at_most(Some(3.0), None));
-    report.figure("  p50 in flushes", in_flushes(0.5), "", Goal::NONE);
-    let shortest = latency.shortest().as_secs_f64() / delay.as_secs_f64();
+    report.figures(name, &p99, "", Goal::at_most(Some(3.0), None));
+    report.figures("  p50 in flushes", &p50, "", Goal::NONE);
     // An answer that is faster than the sleep of a flush cannot have waited for one.
     report.figure(
         "  fastest answer / injected delay",
-        shortest,
+        fastest,
         "",
         Goal::at_least(Some(1.0), None),
     );
