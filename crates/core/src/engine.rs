@@ -17,7 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use crate::heartbeat::{Change, Checkin, Heartbeat, Settings, Signal};
+use crate::heartbeat::{Change, Checkin, Heartbeat, Settings, Signal, State};
 use crate::incident::{self, Event, Happened, Incident, Phase};
 use crate::outage::{Outage, Outages, Silence};
 use crate::reason::Reason;
@@ -242,6 +242,10 @@ impl Monitor {
         self.last = position;
         if matches!(checkin.signal, Signal::Fail | Signal::Exit(1..)) {
             self.last_failing = position;
+            // Now it has failed, too: an edit must not bring it up.
+            if let Some(incident) = &mut self.incident {
+                incident.by_silence = false;
+            }
         }
         if let Some(change) = changed {
             self.change(change, outages, next, &mut events);
@@ -253,6 +257,8 @@ impl Monitor {
     fn forget_old_incident(&mut self, now: Time) {
         if let Some(Phase::Resolved(at)) = self.incident.as_deref().map(|incident| incident.phase)
             && now.since(at) > incident::REOPEN_WINDOW
+            // Resolved by hand while down: an edit still asks why it went down.
+            && self.heartbeat.state != State::Down
         {
             self.incident = None;
         }
@@ -328,6 +334,15 @@ impl Input {
         match self {
             Input::Checkin(checkin, _) => checkin.at,
             Input::Command(command) => command.at,
+        }
+    }
+
+    /// Applying it judges the deadlines up to here.
+    const fn lapses_until(&self) -> Time {
+        match self {
+            Input::Checkin(checkin, _) => checkin.lapses_until(),
+            Input::Command(Command { at, action: Action::Edit(_), .. }) => *at,
+            Input::Command(_) => Time::MIN,
         }
     }
 }
@@ -576,7 +591,20 @@ impl Engine {
 
     /// Whether there is something to decide at `now`.
     pub fn wants_decision(&mut self, now: Time) -> bool {
-        !self.backlog.is_empty() || !self.due(now, 1).is_empty()
+        let limit = if self.held_since(now).is_some() { DECISION_MAX } else { 1 };
+        !self.ripe(now, limit).is_empty()
+    }
+
+    /// Up to `limit` monitors that can be decided at `now`, ascending.
+    fn ripe(&mut self, now: Time, limit: usize) -> Vec<MonitorId> {
+        let held = self.held_since(now);
+        let ready = |id: &MonitorId| held.is_none_or(|held| !self.judges_in_hold(*id, held));
+        let mut ids: Vec<MonitorId> = self.backlog.keys().copied().filter(ready).take(limit).collect();
+        let due = self.due(now, limit - ids.len());
+        ids.extend(due.into_iter().filter(|id| !self.backlog.contains_key(id)));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Up to `limit` monitors with a deadline at or before `now`; their timers stay armed.
@@ -614,10 +642,7 @@ impl Engine {
     /// Changes nothing in memory but the order of timers; [`Engine::install`] does, after the commit.
     pub fn decide(&mut self, now: Time) -> Option<Decision> {
         let held = self.held_since(now).unwrap_or(Time::NEVER);
-        let mut ids: Vec<MonitorId> = self.backlog.keys().copied().take(DECISION_MAX).collect();
-        ids.extend(self.due(now, DECISION_MAX - ids.len()));
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = self.ripe(now, DECISION_MAX);
         if ids.is_empty() {
             return None;
         }
@@ -631,6 +656,25 @@ impl Engine {
             outages: self.unsaved_outages.clone(),
             next_incident: next,
         })
+    }
+
+    /// Whether what waits for this monitor would judge a deadline that lies in a hold: a late check-in proves a silence
+    /// only once it is known that the silence was not ours.
+    fn judges_in_hold(&self, id: MonitorId, held: Time) -> bool {
+        let mut after = self.place(id).map(|place| place.monitor.clone());
+        let mut inputs = self.backlog.get(&id).cloned().unwrap_or_default();
+        inputs.sort_by_key(Input::at);
+        for input in &inputs {
+            if let Some(monitor) = &after {
+                let mut heartbeat = monitor.heartbeat.clone();
+                heartbeat.lapse(&monitor.settings, &self.outages, held);
+                if heartbeat.next_lapse(&monitor.settings, &self.outages) <= input.lapses_until() {
+                    return true;
+                }
+            }
+            apply(&mut after, input, &self.outages, &mut 0);
+        }
+        false
     }
 
     fn decide_one(&self, id: MonitorId, judge_until: Time, next: &mut u64) -> Decided {
@@ -654,7 +698,7 @@ impl Engine {
         self.version = decision.cut;
         self.next_incident = decision.next_incident;
         if news {
-            self.unsaved_outages.clear();
+            self.unsaved_outages.retain(|known| !decision.outages.contains(known));
         }
         for Decided { id, after, .. } in decision.changes {
             self.backlog.remove(&id);

@@ -80,6 +80,20 @@ impl Settings {
         let window = longest.min(second.since(first).divided_by(10));
         if first.since(start) <= window { second } else { first }
     }
+
+    /// Whether a run that starts at `start` belongs to a later slot than one that started at `before` and never ended.
+    ///
+    /// For `every` the slots are counted from the last end; the first lasts two periods.
+    fn is_later_slot(&self, before: Time, start: Time, last_end: Time) -> bool {
+        match &self.schedule {
+            Schedule::Every(period) => {
+                let first = if last_end == Time::MIN { before } else { last_end };
+                let slot = |at: Time| (at.since(first).as_micros() / period.as_micros().max(1)).max(1);
+                slot(start) > slot(before)
+            }
+            Schedule::Cron(_) => self.slot_after(start) > self.slot_after(before),
+        }
+    }
 }
 
 const EARLY_WINDOW_MAX: Span = Span::from_seconds(300);
@@ -111,6 +125,13 @@ pub struct Checkin {
     pub signal: Signal,
     /// Pairs a start with its end.
     pub run: Option<RunId>,
+}
+
+impl Checkin {
+    /// Deadlines up to here have lapsed when it arrives: it meets those of the last second yet.
+    pub(crate) const fn lapses_until(&self) -> Time {
+        Time::from_micros(self.at.as_micros().saturating_sub(SLACK.as_micros() + 1))
+    }
 }
 
 /// The stored part of a heartbeat's state.
@@ -189,7 +210,7 @@ pub struct Rare {
     pub runs: Vec<Run>,
     /// The id of the run that ended last: a start of it that is read afterwards opens nothing.
     pub ended: Option<RunId>,
-    /// Settings were changed at this time: a deadline counts from here at the earliest.
+    /// Settings were changed at this time: a deadline that lay before it counts from here.
     pub edited: Time,
 }
 
@@ -288,18 +309,15 @@ impl Heartbeat {
 
     fn deadlines<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = Deadline> + 'a {
         let edited = self.rare.as_ref().map_or(Time::MIN, |rare| rare.edited);
-        let slot = (self.state == State::Up && self.awaited != Time::NEVER)
-            .then(|| self.awaited.max(edited));
-        let success = slot.map(|due| Deadline { due, limit: settings.grace, kind: Missed::Success });
-        let start = slot
-            .zip(settings.start_grace)
-            .map(|(due, limit)| Deadline { due, limit, kind: Missed::Start });
+        let deadline = move |due: Time, limit: Span, kind: Missed| {
+            let due = if due + limit <= edited { edited } else { due };
+            Deadline { due, limit, kind }
+        };
+        let slot = (self.state == State::Up && self.awaited != Time::NEVER).then_some(self.awaited);
+        let success = slot.map(|due| deadline(due, settings.grace, Missed::Success));
+        let start = slot.zip(settings.start_grace).map(|(due, limit)| deadline(due, limit, Missed::Start));
         let runs = if self.state == State::Down { &[] } else { self.runs() };
-        let ends = runs.iter().map(move |run| Deadline {
-            due: run.started.max(edited),
-            limit: settings.max_runtime(),
-            kind: Missed::End(*run),
-        });
+        let ends = runs.iter().map(move |run| deadline(run.started, settings.max_runtime(), Missed::End(*run)));
         // A start that is missed at the very instant of the success is said as the missed success.
         success.into_iter().chain(start).chain(ends)
     }
@@ -316,9 +334,8 @@ impl Heartbeat {
 
     /// Judges every deadline at or before `until`; the caller has read all that was acknowledged.
     ///
-    /// Each step takes a slot or a run away, and the slots of a schedule ascend by a second at least; once down,
-    /// nothing is left to lapse. With a high threshold and a short period after a long silence the rest is counted in
-    /// one go.
+    /// Each step takes a slot or a run away and counts one failure; once down, nothing is left to lapse. So there are
+    /// at most `fail_threshold` steps.
     pub fn lapse(&mut self, settings: &Settings, outages: &Outages, until: Time) -> Option<Change> {
         while let Some((at, deadline, outage)) = self.first_deadline(settings, outages)
             && at <= until
@@ -329,27 +346,32 @@ impl Heartbeat {
                 (None, Missed::Start) => Reason::MissedStart,
                 (None, Missed::End(_)) => Reason::Overran,
             };
-            match deadline.kind {
-                Missed::Success | Missed::Start => {
-                    self.awaited = settings.schedule.next_after(self.awaited).unwrap_or(Time::NEVER);
-                }
-                Missed::End(run) => self.forget_run(run, settings),
-            }
             let cause = Cause { reason, at, expected: Some(deadline.due), exit_status: None, outage };
-            if let Some(change) = self.failed(settings, cause) {
-                return Some(change);
+            let change = self.failed(settings, cause);
+            match deadline.kind {
+                // After an edit the slots before it count as one: nobody had expected them.
+                Missed::Success | Missed::Start => {
+                    self.awaited = settings.schedule.next_after(deadline.due).unwrap_or(Time::NEVER);
+                }
+                Missed::End(run) if change.is_none() => self.forget_run(run, at, settings),
+                // It is kept while that makes it down, so that an edit can judge it anew; the recovery forgets it.
+                Missed::End(_) => {}
+            }
+            if change.is_some() {
+                return change;
             }
         }
         None
     }
 
-    /// An overrun run is counted and forgotten; for `every` the next slot counts from its start.
-    fn forget_run(&mut self, run: Run, settings: &Settings) {
+    /// An overrun run is counted and forgotten; for `every` the next slot counts from its start, though a slot that
+    /// passed while it was open is not missed in retrospect.
+    fn forget_run(&mut self, run: Run, lapsed: Time, settings: &Settings) {
         if let Some(rare) = &mut self.rare {
             rare.runs.retain(|open| *open != run);
         }
         if self.state == State::Up && self.awaited == Time::NEVER && self.runs().is_empty() {
-            self.awaited = settings.slot_after(run.started);
+            self.awaited = settings.slot_after(run.started).max(lapsed);
         }
     }
 
@@ -369,7 +391,11 @@ impl Heartbeat {
     ///
     /// Returns at most two changes, in order.
     pub fn checkin(&mut self, settings: &Settings, outages: &Outages, checkin: Checkin) -> [Option<Change>; 2] {
-        let lapsed = self.lapse(settings, outages, Time::from_micros((checkin.at - SLACK).as_micros() - 1));
+        // What was received before the pause does not end it, in whatever order the streams were read.
+        if self.state == State::Paused && checkin.at < self.since {
+            return [None, None];
+        }
+        let lapsed = self.lapse(settings, outages, checkin.lapses_until());
         let changed = match checkin.signal {
             Signal::Log => None,
             Signal::Start => {
@@ -390,8 +416,9 @@ impl Heartbeat {
             return;
         }
         let run = Run { id: checkin.run, started: checkin.at };
+        let last_end = self.last_end;
         let rare = self.rare_mut();
-        rare.runs.retain(|open| open.id != run.id);
+        rare.runs.retain(|open| open.id != run.id || (run.id.is_none() && settings.is_later_slot(open.started, run.started, last_end)));
         if rare.runs.len() >= OPEN_RUNS_MAX {
             rare.runs.remove(0);
         }
@@ -408,28 +435,43 @@ impl Heartbeat {
         self.rare.get_or_insert_with(|| Box::new(Rare { runs: Vec::new(), ended: None, edited: Time::MIN }))
     }
 
-    /// Takes the open run that this end belongs to: the one of its id; without an id the one without id, else the
-    /// latest (as Healthchecks has it, where a bare end clears the timer). Answers when the run started.
+    /// Takes the open run that this end belongs to: the one of its id; without an id all without id, else the latest
+    /// (as Healthchecks has it, where a bare end clears the timer). Answers when the (latest such) run started.
     fn end_run(&mut self, checkin: Checkin) -> Time {
-        let Some(rare) = &mut self.rare else { return checkin.at };
-        let place = rare.runs.iter().rposition(|run| run.id == checkin.run);
-        let place = if checkin.run.is_none() { place.or_else(|| rare.runs.len().checked_sub(1)) } else { place };
-        rare.ended = checkin.run;
-        match place {
-            Some(place) => rare.runs.remove(place).started,
-            None => checkin.at,
+        if checkin.run.is_none() && self.rare.is_none() {
+            return checkin.at;
         }
+        let rare = self.rare_mut();
+        rare.ended = checkin.run;
+        // A bare end that is read late must not end a run that began after it.
+        let could = |run: &Run| checkin.run.is_some() || run.started <= checkin.at + SLACK;
+        let place = rare.runs.iter().rposition(|run| run.id == checkin.run && could(run));
+        let place = place.or_else(|| checkin.run.is_none().then(|| rare.runs.iter().rposition(could)).flatten());
+        let Some(place) = place else { return checkin.at };
+        let ended = rare.runs.remove(place);
+        if ended.id.is_none() {
+            rare.runs.retain(|run| run.id.is_some() || !could(run));
+        }
+        ended.started
     }
 
-    /// The slot awaited after a run from `started` to `ended`.
-    fn await_next(&mut self, settings: &Settings, started: Time, ended: Time) {
+    /// The slot awaited after a run that began at `started` and has ended.
+    fn await_next(&mut self, settings: &Settings, started: Time) {
         self.awaited = match settings.schedule {
-            Schedule::Every(_) => settings.slot_after(ended),
+            Schedule::Every(_) => settings.slot_after(self.last_end),
             Schedule::Cron(_) => {
                 let next = settings.slot_after(started);
                 if self.awaited == Time::NEVER { next } else { self.awaited.max(next) }
             }
         };
+    }
+
+    /// Slots whose deadline passed while nothing was awaited, or while it was down, are not missed in retrospect.
+    fn skip_passed_slots(&mut self, settings: &Settings, now: Time) {
+        let limit = settings.start_grace.map_or(settings.grace, |limit| limit.min(settings.grace));
+        if self.awaited + limit <= now {
+            self.awaited = settings.slot_after(now);
+        }
     }
 
     /// An end that is older than one already folded changes nothing but history.
@@ -447,7 +489,7 @@ impl Heartbeat {
         let was = self.state;
         self.last_end = self.last_end.max(checkin.at);
         self.successes = if in_time { self.successes.saturating_add(1) } else { 1 };
-        self.await_next(settings, started, checkin.at);
+        self.await_next(settings, started);
         if was == State::Down && self.successes < settings.recovery_threshold.max(1) {
             return None;
         }
@@ -460,6 +502,7 @@ impl Heartbeat {
         let reason = if checkin.at <= self.since { Reason::RecordedLate } else { Reason::Success };
         self.state = State::Up;
         self.since = checkin.at;
+        self.skip_passed_slots(settings, checkin.at);
         if was == State::Down {
             self.drop_overrun_runs(settings, checkin.at);
         }
@@ -494,12 +537,12 @@ impl Heartbeat {
             return None;
         }
         self.last_end = self.last_end.max(checkin.at);
+        self.await_next(settings, started);
         if matches!(self.state, State::New | State::Paused) {
             self.state = State::Up;
             self.since = checkin.at;
-            self.failures = 0;
+            self.skip_passed_slots(settings, checkin.at);
         }
-        self.await_next(settings, started, checkin.at);
         self.failed(settings, Cause { reason, at: checkin.at, expected: None, exit_status, outage: None })
     }
 
@@ -523,27 +566,29 @@ impl Heartbeat {
     /// Never goes down by itself. A monitor that was down by silence and is not overdue by the new settings is up
     /// again; one that failed stays down until it reports.
     pub fn edit(&mut self, settings: &Settings, outages: &Outages, at: Time, down_by_silence: bool) -> Option<Change> {
-        let was_down = self.state == State::Down;
-        if self.last_end == Time::MIN || matches!(self.state, State::New | State::Paused) {
-            return None;
+        let was = self.state;
+        let newest_run = self.runs().last().map_or(Time::MIN, |run| run.started);
+        if matches!(was, State::Up | State::Down) {
+            self.successes = 0;
+            self.awaited = match settings.schedule {
+                Schedule::Every(_) if newest_run >= self.last_end => Time::NEVER,
+                // A run that is open has taken its slot.
+                _ => settings.slot_after(self.last_end.max(newest_run)),
+            };
         }
-        let open = self.state == State::Up && !self.runs().is_empty();
-        self.awaited = match settings.schedule {
-            Schedule::Every(_) if open => Time::NEVER,
-            _ => settings.slot_after(self.last_end),
-        };
-        self.successes = 0;
-        if was_down {
-            let overdue = outages.moved(self.awaited, settings.grace).0 <= at;
-            if !down_by_silence || overdue {
+        if was == State::Down {
+            self.state = State::Up;
+            if !down_by_silence || self.next_lapse(settings, outages) <= at {
+                self.state = State::Down;
                 return None;
             }
-            self.state = State::Up;
             self.since = at;
             self.failures = 0;
         }
-        self.rare_mut().edited = at;
-        was_down.then_some(Change::Recovered { at, reason: Reason::Edited })
+        if self.state == State::Up || newest_run != Time::MIN {
+            self.rare_mut().edited = at;
+        }
+        (was == State::Down).then_some(Change::Recovered { at, reason: Reason::Edited })
     }
 }
 
