@@ -14,7 +14,7 @@
 //! Boot, take-over and doubt are one operation: state = latest persisted row + the log after its position.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use crate::heartbeat::{Change, Checkin, Heartbeat, Settings, Signal, State};
@@ -417,6 +417,8 @@ pub struct Engine {
     next_incident: u64,
     bases: Option<boot::Bases>,
     pass: Option<sweep::Pass>,
+    /// Equal settings are kept once: a million monitors have few of them.
+    settings: HashSet<Arc<Settings>>,
 }
 
 impl Engine {
@@ -503,6 +505,7 @@ impl Engine {
                 Record::Checkin(id, checkin) => self.feed(*id, position, || Input::Checkin(*checkin, position)),
                 Record::Command(command) => {
                     if let Some(id) = command.monitor {
+                        let command = self.share_settings(command.clone());
                         self.feed(id, position, || Input::Command(command.clone()));
                     }
                 }
@@ -510,6 +513,21 @@ impl Engine {
         }
         self.forget_passed_bases();
         Ok(())
+    }
+
+    fn share_settings(&mut self, mut command: Command) -> Command {
+        if let Action::Create(settings) | Action::Edit(settings) = &mut command.action {
+            *settings = self.shared(settings);
+        }
+        command
+    }
+
+    fn shared(&mut self, settings: &Arc<Settings>) -> Arc<Settings> {
+        if let Some(known) = self.settings.get(settings) {
+            return Arc::clone(known);
+        }
+        self.settings.insert(Arc::clone(settings));
+        Arc::clone(settings)
     }
 
     /// Where no stream is open, nobody was heard from the last end to the first row of the next.

@@ -83,11 +83,10 @@ impl Settings {
 
     /// Whether a run that starts at `start` belongs to a later slot than one that started at `before` and never ended.
     ///
-    /// For `every` the slots are counted from the last end; the first lasts two periods.
-    fn is_later_slot(&self, before: Time, start: Time, last_end: Time) -> bool {
+    /// For `every` the slots are counted from `first`, the last end; the first lasts two periods.
+    fn is_later_slot(&self, before: Time, start: Time, first: Time) -> bool {
         match &self.schedule {
             Schedule::Every(period) => {
-                let first = if last_end == Time::MIN { before } else { last_end };
                 let slot = |at: Time| (at.since(first).as_micros() / period.as_micros().max(1)).max(1);
                 slot(start) > slot(before)
             }
@@ -416,9 +415,12 @@ impl Heartbeat {
             return;
         }
         let run = Run { id: checkin.run, started: checkin.at };
-        let last_end = self.last_end;
+        // Said again it is the same run, but a bare start in a later slot is another: else a job that dies silently
+        // after each start would put its deadline off for ever.
+        let first = if self.last_end == Time::MIN { self.since } else { self.last_end };
+        let is_another = |open: &Run| run.id.is_none() && settings.is_later_slot(open.started, run.started, first);
         let rare = self.rare_mut();
-        rare.runs.retain(|open| open.id != run.id || (run.id.is_none() && settings.is_later_slot(open.started, run.started, last_end)));
+        rare.runs.retain(|open| open.id != run.id || is_another(open));
         if rare.runs.len() >= OPEN_RUNS_MAX {
             rare.runs.remove(0);
         }

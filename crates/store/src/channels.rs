@@ -140,6 +140,24 @@ impl Store {
         Ok(rows.iter().map(read_channel).collect())
     }
 
+    /// How many monitors resolve to no channel: nobody would be told of them.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn count_without_channel(&self, project: i64) -> Result<i64, Error> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) FROM monitor m WHERE m.project_id = $1 AND CASE
+             WHEN m.channels IS NULL THEN NOT EXISTS
+                 (SELECT 1 FROM channel c WHERE c.project_id = m.project_id AND c.is_default = 1)
+             ELSE NOT EXISTS (SELECT 1 FROM channel c JOIN json_each(m.channels) n ON n.value = c.id) END",
+        )
+        .bind(project)
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("count monitors without a channel"))?;
+        Ok(row.get(0))
+    }
+
     /// One channel of a project.
     ///
     /// # Errors

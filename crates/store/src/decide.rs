@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::delivery::{Prior, plan_resolve};
-use systole_core::engine::{Boot, BootedMonitor, Decision, Monitor, MonitorId, Position, Row, Sweep, Vector};
+use systole_core::engine::{Boot, BootedMonitor, Decided, Decision, Monitor, MonitorId, Position, Row, Sweep, Vector};
 use systole_core::heartbeat::{Cause, Settings};
 use systole_core::incident::{Event, Happened, Phase};
 use systole_core::message::MessageKind;
@@ -130,6 +130,18 @@ impl Store {
         let boot =
             Boot { checkpoint, cuts, monitors, outages, next_incident: next_incident.cast_unsigned() };
         Ok(Booted { boot, settings: SettingsIds(settings) })
+    }
+
+    /// Where the next boot starts to read: rows below are needed no more.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn checkpoint_vector(&self) -> Result<Vector, Error> {
+        let row = sqlx::query("SELECT vector FROM checkpoint WHERE id = 1")
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read the checkpoint"))?;
+        row.map_or_else(|| Ok(Vector::new()), |row| unpack_vector(row.get(0)))
     }
 
     /// Begins a deciding transaction of the holder of `epoch`.
@@ -354,9 +366,12 @@ impl Deciding<'_> {
 
     /// Joins events with what the tables know of their monitors and incidents.
     async fn happenings<'d>(&mut self, decision: &'d Decision) -> Result<Vec<Happening<'d>>, Error> {
-        let events = || decision.changes.iter().flat_map(|change| change.events.iter().map(move |event| (change, event)));
-        let ids: BTreeSet<MonitorId> = events().map(|(change, _)| change.id).collect();
-        let numbers: BTreeSet<u64> = events().map(|(_, event)| event.incident.number).collect();
+        let mut events: Vec<(&'d Decided, &'d Event)> = Vec::new();
+        for change in &decision.changes {
+            events.extend(change.events.iter().map(|event| (change, event)));
+        }
+        let ids: BTreeSet<MonitorId> = events.iter().map(|(change, _)| change.id).collect();
+        let numbers: BTreeSet<u64> = events.iter().map(|(_, event)| event.incident.number).collect();
         let monitors = self.session.monitors_by_id(&ids.into_iter().collect::<Vec<_>>()).await?;
         let monitors: HashMap<MonitorId, MonitorRow> = monitors.into_iter().map(|row| (row.id, row)).collect();
         let mut incidents = self.incidents_by_number(&numbers).await?;
@@ -367,7 +382,7 @@ impl Deciding<'_> {
             .get(0);
         let mut bodies = HashMap::new();
         let mut happenings = Vec::new();
-        for (change, event) in events() {
+        for (change, event) in events {
             let failing = change.after.as_ref().map_or(Position::NONE, |after| after.last_failing);
             let message = self.message(change.id, event, failing, &mut bodies).await?;
             let known = incidents.remove(&event.incident.number);

@@ -107,6 +107,9 @@ const COLUMNS: &str = "SELECT m.id, m.project_id, m.rev, m.kind, m.name, m.slug,
     m.owner, m.runbook_url, m.channels, s.body, m.token_cipher, m.created_at, m.updated_at
     FROM monitor m JOIN settings s ON s.id = m.settings_id";
 
+/// Rows of one INSERT.
+const CHUNK: usize = 250;
+
 const UNIQUE: &[(&str, &str)] =
     &[("monitor.slug", "slug"), ("monitor.name", "name"), ("monitor.token_hash", "token")];
 
@@ -127,13 +130,14 @@ impl Store {
         session.begin().await?;
         let made = async {
             let mut ids = Vec::with_capacity(monitors.len());
-            let mut commands = Vec::with_capacity(monitors.len());
-            for (fields, token) in monitors {
-                let id = session.insert_monitor(now, project, fields, token).await?;
-                ids.push(id);
-                let action = Action::Create(Arc::clone(&fields.settings));
-                commands.push(Command { at: now, monitor: Some(id), by: by.to_owned(), action });
+            for chunk in monitors.chunks(CHUNK) {
+                ids.extend(session.insert_monitors(now, project, chunk).await?);
             }
+            let command = |(id, (fields, _)): (&MonitorId, &(MonitorFields, StoredToken))| {
+                let action = Action::Create(Arc::clone(&fields.settings));
+                Command { at: now, monitor: Some(*id), by: by.to_owned(), action }
+            };
+            let commands = ids.iter().zip(monitors).map(command).collect();
             let row = session.append_commands(now, commands).await?;
             Ok((ids, row))
         }
@@ -408,36 +412,54 @@ impl Session<'_> {
         Ok(row.get(0))
     }
 
-    async fn insert_monitor(
+    /// Numbers are given in the order of rows: one statement has the writer to itself.
+    async fn insert_monitors(
         &mut self,
         now: Time,
         project: i64,
-        fields: &MonitorFields,
-        token: &StoredToken,
-    ) -> Result<MonitorId, Error> {
-        let settings_id = self.settings_id(&fields.settings).await?;
-        let row = sqlx::query(
+        monitors: &[(MonitorFields, StoredToken)],
+    ) -> Result<Vec<MonitorId>, Error> {
+        let mut packed = Vec::with_capacity(monitors.len());
+        let mut last: Option<(Arc<Settings>, i64)> = None;
+        for (fields, token) in monitors {
+            let settings_id = match &last {
+                Some((settings, id)) if *settings == fields.settings => *id,
+                _ => self.settings_id(&fields.settings).await?,
+            };
+            last = Some((Arc::clone(&fields.settings), settings_id));
+            packed.push((fields, token, labels_text(&fields.labels)?, settings_id));
+        }
+        let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO monitor (project_id, rev, kind, name, slug, description, severity, labels, owner, runbook_url,
-             channels, settings_id, token_hash, token_cipher, created_at, updated_at)
-             VALUES ($1, 1, 'heartbeat', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13) RETURNING id",
-        )
-        .bind(project)
-        .bind(&fields.name)
-        .bind(&fields.slug)
-        .bind(&fields.description)
-        .bind(&fields.severity)
-        .bind(labels_text(&fields.labels)?)
-        .bind(&fields.owner)
-        .bind(&fields.runbook_url)
-        .bind(channels_text(fields.channels.as_deref()))
-        .bind(settings_id)
-        .bind(&token.hash)
-        .bind(&token.cipher)
-        .bind(now.as_micros())
-        .fetch_one(self.connection())
-        .await
-        .map_err(taken("make a monitor", "monitor", UNIQUE))?;
-        number(row.get(0))
+             channels, settings_id, token_hash, token_cipher, created_at, updated_at) ",
+        );
+        query.push_values(packed, |mut row, (fields, token, labels, settings_id)| {
+            row.push_bind(project)
+                .push_bind(1_i64)
+                .push_bind("heartbeat")
+                .push_bind(fields.name.clone())
+                .push_bind(fields.slug.clone())
+                .push_bind(fields.description.clone())
+                .push_bind(fields.severity.clone())
+                .push_bind(labels)
+                .push_bind(fields.owner.clone())
+                .push_bind(fields.runbook_url.clone())
+                .push_bind(channels_text(fields.channels.as_deref()))
+                .push_bind(settings_id)
+                .push_bind(token.hash.clone())
+                .push_bind(token.cipher.clone())
+                .push_bind(now.as_micros())
+                .push_bind(now.as_micros());
+        });
+        query.push(" RETURNING id");
+        let rows = query
+            .build()
+            .fetch_all(self.connection())
+            .await
+            .map_err(taken("make a monitor", "monitor", UNIQUE))?;
+        let mut ids = rows.iter().map(|row| number(row.get(0))).collect::<Result<Vec<_>, _>>()?;
+        ids.sort_unstable();
+        Ok(ids)
     }
 
     /// The rows of these monitors, within this session's transaction.

@@ -1,6 +1,6 @@
 //! Memory from what was persisted: each row with its base, the position up to which it was folded.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 use super::{Engine, Monitor, MonitorId, Position, Vector};
 use crate::outage::{Outage, Outages};
@@ -79,12 +79,14 @@ impl Engine {
             next_incident: boot.next_incident.max(1),
             bases: None,
             pass: None,
+            settings: HashSet::new(),
         };
         let highest = boot.monitors.iter().map(|booted| booted.id as usize + 1).max().unwrap_or(0);
         engine.places.reserve_exact(highest);
         engine.places.resize_with(highest, || None);
         let mut of = vec![0; highest];
-        for BootedMonitor { id, cut, monitor } in boot.monitors {
+        for BootedMonitor { id, cut, mut monitor } in boot.monitors {
+            monitor.settings = engine.shared(&monitor.settings);
             of[id as usize] = index_of_cut.get(&cut).copied().unwrap_or(0);
             engine.put(id, monitor, false);
         }

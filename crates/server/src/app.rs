@@ -1,0 +1,128 @@
+//! What the parts of a running server share.
+
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use systole_core::engine::{CONFIGURATION, Engine, Row};
+use systole_core::time::Time;
+use systole_store::Store;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deliverer::Deliverer;
+use crate::ingest::{Ingest, RefusedLimit};
+use crate::keys::{Keys, constant_time_eq};
+use crate::loops::Loops;
+use crate::metrics::Metrics;
+use crate::principals::Principals;
+use crate::tokens::PingTokens;
+
+/// See the module. One per process, behind an `Arc`.
+pub struct App {
+    /// What it was told.
+    pub config: Config,
+    /// How it is reached: `config.base_url`, or made from the listening address. Without a slash at the end.
+    pub base_url: String,
+    /// The time.
+    pub clock: Clock,
+    /// The database.
+    pub store: Store,
+    /// The installation's key.
+    pub keys: Keys,
+    /// Ping tokens.
+    pub ping_tokens: PingTokens,
+    /// API tokens and sessions.
+    pub principals: Principals,
+    /// The keyed hash of the project's ping key, where it has one.
+    pub ping_key: RwLock<Option<[u8; 32]>>,
+    /// Refused requests per source address.
+    pub refused_limit: RefusedLimit,
+    /// `Ping-Body-Limit`.
+    pub ping_body_limit: http::HeaderValue,
+    /// Check-ins on their way to the log.
+    pub ingest: Ingest,
+    /// The engine's memory and the way to it.
+    pub engine: EngineHandle,
+    /// Messages on their way out.
+    pub deliverer: Deliverer,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Background loops and how they are.
+    pub loops: Loops,
+    /// Ends everything.
+    pub stop: CancellationToken,
+}
+
+/// The engine's memory and the way to it.
+pub struct EngineHandle {
+    memory: RwLock<Engine>,
+    rows: mpsc::UnboundedSender<Arc<Row>>,
+    settled: watch::Sender<u64>,
+    /// Wakes the loop without a row.
+    pub nudge: Notify,
+}
+
+impl EngineHandle {
+    /// Around a memory that has read the log up to its head.
+    pub fn new(engine: Engine) -> (EngineHandle, mpsc::UnboundedReceiver<Arc<Row>>) {
+        let (rows, receiver) = mpsc::unbounded_channel();
+        let settled = watch::Sender::new(engine.reached(CONFIGURATION));
+        (EngineHandle { memory: RwLock::new(engine), rows, settled, nudge: Notify::new() }, receiver)
+    }
+
+    /// For reading. Keep it short: folding waits.
+    pub fn read(&self) -> RwLockReadGuard<'_, Engine> {
+        self.memory.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// For the engine's loop alone.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Engine> {
+        self.memory.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Hands a committed row over. The queue has no bound of its own: each row in it was acknowledged, and ingest
+    /// admits no more than it can hold.
+    pub(crate) fn hand_over(&self, row: Arc<Row>) {
+        // The loop has ended: the process is about to.
+        _ = self.rows.send(row);
+    }
+
+    pub(crate) fn settle(&self) {
+        let reached = self.read().reached(CONFIGURATION);
+        self.settled.send_if_modified(|settled| std::mem::replace(settled, reached) != reached);
+    }
+
+    /// Hands a configuration row over and waits until it is decided, so that whoever asks next sees what it did.
+    pub async fn apply(&self, row: Row) {
+        let seq = row.seq;
+        let mut settled = self.settled.subscribe();
+        self.hand_over(Arc::new(row));
+        let decided = settled.wait_for(|settled| *settled >= seq);
+        // It is durable either way; a decision that takes longer than this is said in /readyz.
+        _ = tokio::time::timeout(std::time::Duration::from_secs(5), decided).await;
+    }
+}
+
+impl App {
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Whether this is the project's ping key.
+    pub fn is_ping_key(&self, key: &str) -> bool {
+        let known = *self.ping_key.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.is_some_and(|known| constant_time_eq(&known, &self.keys.hash(key)))
+    }
+
+    /// The page of an incident.
+    pub fn incident_url(&self, number: u64) -> String {
+        format!("{}/incidents/{number}", self.base_url)
+    }
+
+    /// The URL that a job calls.
+    pub fn ping_url(&self, token: &str) -> String {
+        format!("{}/ping/{token}", self.base_url)
+    }
+}

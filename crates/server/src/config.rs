@@ -1,0 +1,49 @@
+//! The settings of the server role, already read and checked.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use systole_core::time::Span;
+
+/// What `systole serve` was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, unless a socket was handed over.
+    pub listen: SocketAddr,
+    /// Holds the database and, unless named elsewhere, the key.
+    pub data_dir: PathBuf,
+    /// The key file, where not `<data_dir>/key`.
+    pub key_file: Option<PathBuf>,
+    /// The key itself: 32 bytes in base64.
+    pub key: Option<String>,
+    /// How people and jobs reach this server; guessed from `listen` where unset.
+    pub base_url: Option<String>,
+    /// Certificate chain and key, both or none.
+    pub tls: Option<TlsFiles>,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Private and loopback addresses that channels may reach.
+    pub outbound_allow: Vec<IpNet>,
+    /// Where metrics are served without a token; `None` closes that.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Called after full engine passes, at most once a minute.
+    pub self_heartbeat_url: Option<String>,
+    /// An administrator's API token from the environment.
+    pub admin_token: Option<String>,
+    /// Log rows older than this are dropped.
+    pub retention: Span,
+    /// The log may be this large.
+    pub retention_bytes: u64,
+    /// How much of a check-in's body is kept, in bytes.
+    pub ping_body_limit: usize,
+}
+
+/// TLS files; read again when they change.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// PEM, the leaf first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}

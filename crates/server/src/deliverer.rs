@@ -1,0 +1,293 @@
+//! Carries decided messages out; decides nothing but when to try again.
+//!
+//! What a decision made for this process comes claimed through memory, so that deadline to message is one commit.
+//! Everything else (retries, what another process left, groups) is claimed from the outbox when it is due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use systole_core::delivery::{Breaker, Health, MaySend, Outcome, Step, next_step};
+use systole_core::time::{Span, Time};
+use systole_store::deliveries::{Attempt, CLAIM, Finish, Outgoing};
+use systole_store::{DEFAULT_PROJECT, Error};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use crate::app::App;
+use crate::channels::Config;
+use crate::compose;
+use crate::keys::random;
+use crate::loops::Loop;
+use crate::metrics::OutcomeLabel;
+use crate::outbound::{Outbound, Response, SendError};
+
+/// Requests under way at once.
+const CONCURRENCY: usize = 64;
+/// A claim this old is not written any more: the request could outlive the claim.
+const WRITE_BEFORE: Span = Span::from_micros(CLAIM.as_micros() - 10_000_000);
+/// The longest sleep between two looks at the outbox.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub struct Deliverer {
+    outbound: Outbound,
+    now: mpsc::UnboundedSender<(Time, Vec<Outgoing>)>,
+    nudge: Notify,
+    breakers: Mutex<HashMap<i64, Breaker>>,
+    configs: Mutex<HashMap<i64, Arc<(i64, Config)>>>,
+}
+
+/// What the loop receives from.
+pub(crate) type Incoming = mpsc::UnboundedReceiver<(Time, Vec<Outgoing>)>;
+
+impl Deliverer {
+    /// With nothing to do yet.
+    pub fn new(outbound: Outbound) -> (Deliverer, Incoming) {
+        let (now, incoming) = mpsc::unbounded_channel();
+        let deliverer = Deliverer {
+            outbound,
+            now,
+            nudge: Notify::new(),
+            breakers: Mutex::default(),
+            configs: Mutex::default(),
+        };
+        (deliverer, incoming)
+    }
+
+    /// The client, for other requests to user-given URLs.
+    pub const fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
+    /// What a decision has claimed for this process. Their claims count from the decision.
+    pub(crate) fn send_now(&self, outgoing: Vec<Outgoing>) {
+        if let Some(first) = outgoing.first() {
+            // Where the loop has ended the rows stay in the outbox.
+            _ = self.now.send((first.decided_at, outgoing));
+        }
+    }
+
+    /// Something became due, or a channel changed.
+    pub fn nudge(&self) {
+        self.lock_configs().clear();
+        self.nudge.notify_one();
+    }
+
+    fn lock_configs(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<(i64, Config)>>> {
+        self.configs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn may_send(&self, channel: i64, now: Time) -> MaySend {
+        let mut breakers = self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        breakers.entry(channel).or_default().may_send(now)
+    }
+
+    fn record(&self, channel: i64, health: Health, now: Time) {
+        let mut breakers = self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        breakers.entry(channel).or_default().record(health, now);
+    }
+
+    /// The channel's configuration, decrypted; `None` when the channel is gone.
+    async fn config(&self, app: &App, channel: i64) -> Result<Option<Arc<(i64, Config)>>, Error> {
+        if let Some(known) = self.lock_configs().get(&channel) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(row) = app.store.channel(DEFAULT_PROJECT, channel).await? else { return Ok(None) };
+        let opened = app.keys.open("channel", &row.fields.config_cipher).ok();
+        let value = opened.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let config = value.and_then(|value| Config::parse(&row.fields.kind, &value).ok());
+        let config = config.ok_or(Error::Corrupt("a channel's configuration cannot be read"))?;
+        let config = Arc::new((row.rev, config));
+        self.lock_configs().insert(channel, Arc::clone(&config));
+        Ok(Some(config))
+    }
+}
+
+/// Sends until told to stop, then waits for what is under way.
+pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'static str> {
+    let slots = Arc::new(Semaphore::new(CONCURRENCY));
+    let tracker = TaskTracker::new();
+    while !app.stop.is_cancelled() {
+        tokio::select! {
+            biased;
+            () = app.stop.cancelled() => break,
+            received = incoming.recv() => {
+                if let Some((claimed_at, outgoing)) = received {
+                    spawn(app, &tracker, &slots, claimed_at, outgoing);
+                }
+                continue;
+            }
+            () = app.deliverer.nudge.notified() => {}
+            () = tokio::time::sleep(wait(app).await) => {}
+        }
+        match look(app, &slots, &tracker).await {
+            Ok(()) => {
+                app.loops.healed(Loop::Deliverer);
+                app.loops.ran(Loop::Deliverer, app.now());
+            }
+            Err(error) => {
+                if app.loops.failed(Loop::Deliverer, "the outbox cannot be read") {
+                    tracing::error!(error = %crate::chain(&error), "cannot look into the outbox");
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+    tracker.close();
+    // A request takes ten seconds at most; what is not finished then is sent again by the next start.
+    _ = tokio::time::timeout(Duration::from_secs(12), tracker.wait()).await;
+    Ok(())
+}
+
+async fn wait(app: &App) -> Duration {
+    match app.store.next_delivery_at().await {
+        Ok(Some(at)) => at.since(app.now()).as_std().clamp(Duration::from_millis(20), LOOK_EVERY),
+        _ => LOOK_EVERY,
+    }
+}
+
+/// Claims what is due, as much as there are free slots.
+async fn look(app: &Arc<App>, slots: &Arc<Semaphore>, tracker: &TaskTracker) -> Result<(), Error> {
+    let free = slots.available_permits();
+    if free == 0 {
+        return Ok(());
+    }
+    let now = app.now();
+    let waiting = waiting_channels(app, now);
+    let claimed = app.store.claim(now, u32::try_from(free).unwrap_or(1), &waiting).await?;
+    spawn(app, tracker, slots, now, claimed);
+    Ok(())
+}
+
+/// Channels whose breaker says to wait. Looking must not use up the single probe that an open one grants.
+fn waiting_channels(app: &App, now: Time) -> Vec<i64> {
+    let breakers = app.deliverer.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let waits = |breaker: &Breaker| matches!(breaker.clone().may_send(now), MaySend::WaitUntil(_));
+    breakers.iter().filter(|(_, breaker)| waits(breaker)).map(|(channel, _)| *channel).collect()
+}
+
+fn spawn(app: &Arc<App>, tracker: &TaskTracker, slots: &Arc<Semaphore>, claimed_at: Time, outgoing: Vec<Outgoing>) {
+    for together in groups(outgoing) {
+        let (app, slots) = (Arc::clone(app), Arc::clone(slots));
+        tracker.spawn(async move {
+            let Ok(_slot) = slots.acquire_owned().await else { return };
+            if let Err(error) = deliver(&app, &together, claimed_at).await {
+                // Its claim lapses and it is tried again.
+                tracing::error!(error = %crate::chain(&error), "cannot record a delivery");
+            }
+        });
+    }
+}
+
+/// Those of one group and channel go together.
+fn groups(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
+    let mut groups: Vec<Vec<Outgoing>> = Vec::new();
+    for one in outgoing {
+        let fits = |group: &&mut Vec<Outgoing>| {
+            one.grouped.is_some() && group[0].grouped == one.grouped && group[0].channel == one.channel
+        };
+        match groups.iter_mut().find(fits) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
+}
+
+async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(), Error> {
+    let Some(first) = together.first() else { return Ok(()) };
+    let claims: Vec<(i64, i64)> = together.iter().map(|one| (one.id, one.claim)).collect();
+    let now = app.now();
+    let Some(config) = app.deliverer.config(app, first.channel).await? else {
+        let attempt = not_tried(now, "the channel was deleted");
+        app.store.finish(now, &claims, &attempt, Finish::Dead).await?;
+        return Ok(());
+    };
+    if together.len() > 1 && !config.1.can_group() {
+        for one in together {
+            Box::pin(deliver(app, std::slice::from_ref(one), claimed_at)).await?;
+        }
+        return Ok(());
+    }
+    if let MaySend::WaitUntil(until) = app.deliverer.may_send(first.channel, now) {
+        return app.store.put_back(&claims, until).await;
+    }
+    let Some(message) = compose::message(app, together) else { return Ok(()) };
+    let Some(request) = config.1.request(&message, &first.key, now) else {
+        app.deliverer.record(first.channel, Health::Unknown, now);
+        let attempt = not_tried(now, "this channel's format has no such message");
+        app.store.finish(now, &claims, &attempt, Finish::NotSent).await?;
+        return Ok(());
+    };
+    let in_time = || app.now().since(claimed_at) < WRITE_BEFORE;
+    let answer = app.deliverer.outbound.send(request, in_time).await;
+    let after = app.now();
+    if matches!(&answer, Err(error) if error.class == systole_core::delivery::ErrorClass::ClaimTooOld) {
+        app.deliverer.record(first.channel, Health::Unknown, after);
+        return Ok(());
+    }
+    let outcome = judge(&config.1, &answer, after);
+    app.deliverer.record(first.channel, outcome.health(), after);
+    let attempt = attempt(now, after, &answer, outcome);
+    app.metrics.attempts.get_or_create(&OutcomeLabel { outcome: attempt.outcome.clone() }).inc();
+    if first.attempts == 1 {
+        app.metrics.notification_seconds.observe(after.since(first.at).as_seconds_f64());
+    }
+    let finish = match next_step(outcome, first.attempts, first.decided_at, after, jitter()) {
+        Step::Delivered => Finish::Delivered,
+        Step::RetryAt(at) => Finish::RetryAt(at),
+        Step::Dead(reason) => {
+            tracing::error!(delivery = first.id, channel = first.channel, reason = ?reason, detail = attempt.detail,
+                "a delivery is dead; replay it when the channel works again");
+            Finish::Dead
+        }
+    };
+    app.store.finish(after, &claims, &attempt, finish).await?;
+    // What waited behind it may go now.
+    app.deliverer.nudge.notify_one();
+    Ok(())
+}
+
+fn not_tried(now: Time, why: &str) -> Attempt {
+    Attempt { at: now, latency: Span::ZERO, outcome: "not_sent".to_owned(), status: None, detail: why.to_owned() }
+}
+
+fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Outcome {
+    match answer {
+        Ok(answer) => config.judge(answer.status, answer.retry_after.as_deref(), &answer.excerpt, now),
+        Err(error) => error.outcome(),
+    }
+}
+
+fn attempt(begun: Time, ended: Time, answer: &Result<Response, SendError>, outcome: Outcome) -> Attempt {
+    let (status, detail) = match answer {
+        Ok(answer) => (Some(answer.status), format!("HTTP {}: {}", answer.status, answer.excerpt)),
+        Err(error) => (None, error.message.clone()),
+    };
+    let outcome = outcome.class().map_or("delivered", |class| class.as_str()).to_owned();
+    Attempt { at: begun, latency: ended.since(begun), outcome, status, detail: detail.trim_end_matches([':', ' ']).to_owned() }
+}
+
+/// Uniform in `[0, 1)`; without random bytes retries merely bunch.
+fn jitter() -> f64 {
+    random::<4>().map_or(0.5, |bytes| f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0))
+}
+
+/// Sends a test message on a channel at once; answers how it went.
+///
+/// # Errors
+/// What the database says.
+pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
+    let Some(config) = app.deliverer.config(app, channel).await? else { return Ok(None) };
+    let now = app.now();
+    let message = systole_core::message::Message::channel_test(now);
+    let key = format!("msg_{}", uuid::Uuid::now_v7().simple());
+    let Some(request) = config.1.request(&message, &key, now) else {
+        return Ok(Some(not_tried(now, "this channel's format has no test message")));
+    };
+    let answer = app.deliverer.outbound.send(request, || true).await;
+    let after = app.now();
+    let outcome = judge(&config.1, &answer, after);
+    Ok(Some(attempt(now, after, &answer, outcome)))
+}

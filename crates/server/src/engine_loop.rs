@@ -1,0 +1,236 @@
+//! The loop around the engine's memory: observe, decide, sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use systole_core::engine::{Engine, Row};
+use systole_core::time::{Span, Time};
+use systole_store::Error;
+use systole_store::decide::SettingsIds;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::app::App;
+use crate::loops::Loop;
+
+/// Rows read by one statement.
+const TAIL_LIMIT: u32 = 1_000;
+/// How long a pass lasts at least, from one beginning to the next.
+const PASS_EVERY: Span = Span::from_seconds(30);
+/// Rows of one chunk of a pass: short enough that check-ins hardly wait for it.
+const SWEEP_ROWS: usize = 250;
+/// Between two chunks check-ins have the writer.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// The longest sleep: the wall clock may have been stepped meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// What the loop keeps beside the shared memory.
+pub(crate) struct EngineLoop {
+    rows: UnboundedReceiver<Arc<Row>>,
+    settings: SettingsIds,
+    epoch: i64,
+    pass_begun: Time,
+}
+
+/// Reads what was persisted and the log after it, up to the head.
+pub(crate) async fn boot(store: &systole_store::Store) -> Result<(Engine, SettingsIds), Error> {
+    let booted = store.boot().await?;
+    let mut engine = Engine::boot(booted.boot);
+    loop {
+        let rows = store.tail(engine.vector(), TAIL_LIMIT).await?;
+        if rows.is_empty() {
+            return Ok((engine, booted.settings));
+        }
+        observe(&mut engine, rows.iter())?;
+    }
+}
+
+fn observe<'a>(engine: &mut Engine, rows: impl Iterator<Item = &'a Row>) -> Result<(), Error> {
+    for row in rows {
+        engine.observe(row).map_err(|_| Error::Corrupt("a row of the log is missing"))?;
+    }
+    Ok(())
+}
+
+impl EngineLoop {
+    pub(crate) fn new(rows: UnboundedReceiver<Arc<Row>>, settings: SettingsIds, epoch: i64, now: Time) -> EngineLoop {
+        EngineLoop { rows, settings, epoch, pass_begun: now }
+    }
+
+    /// Runs until told to stop, then writes every dirty state, so that the next start is quick.
+    ///
+    /// # Errors
+    /// When another process has taken over: this one must not go on.
+    pub(crate) async fn run(mut self, app: &App) -> Result<(), &'static str> {
+        let mut batch = Vec::new();
+        while !app.stop.is_cancelled() {
+            self.wait(app, &mut batch).await;
+            self.turn(app, &mut batch).await?;
+        }
+        // The writer drains and ends first; what it appended last is still in the queue.
+        while let Some(row) = self.rows.recv().await {
+            batch.push(row);
+            if self.rows.is_empty() {
+                break;
+            }
+        }
+        self.turn(app, &mut batch).await?;
+        self.last_pass(app).await;
+        Ok(())
+    }
+
+    async fn wait(&mut self, app: &App, batch: &mut Vec<Arc<Row>>) {
+        let sleep = self.sleep(app);
+        tokio::select! {
+            biased;
+            _ = self.rows.recv_many(batch, 256) => {}
+            () = app.engine.nudge.notified() => {}
+            () = app.stop.cancelled() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+
+    fn sleep(&self, app: &App) -> Duration {
+        let engine = app.engine.read();
+        let now = app.now();
+        if engine.is_in_pass() {
+            return SWEEP_PAUSE;
+        }
+        let timer = engine.next_timer().unwrap_or(Time::NEVER);
+        // A timer that is due and still not decided is held by our own silence: a row will end that.
+        let until = if timer <= now { now + Span::from_millis(25) } else { timer };
+        until.since(now).as_std().min(SLEEP_MAX)
+    }
+
+    async fn turn(&mut self, app: &App, batch: &mut Vec<Arc<Row>>) -> Result<(), &'static str> {
+        let outcome = self.try_turn(app, batch).await;
+        batch.clear();
+        match outcome {
+            Ok(()) => {
+                if app.loops.healed(Loop::Engine) {
+                    tracing::info!("decisions can be written again");
+                }
+                app.engine.settle();
+                app.loops.ran(Loop::Engine, app.now());
+                Ok(())
+            }
+            Err(Error::Fenced) => Err("another process has taken over deciding; this one must start again"),
+            Err(error) => {
+                app.metrics.decision_failures.inc();
+                if app.loops.failed(Loop::Engine, "decisions cannot be written") {
+                    tracing::error!(error = %crate::chain(&error), "cannot decide; reading the states again until it works");
+                }
+                self.boot_again(app).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn try_turn(&mut self, app: &App, batch: &mut [Arc<Row>]) -> Result<(), Error> {
+        observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref))?;
+        loop {
+            let wants = app.engine.write().wants_decision(app.now());
+            if !wants || !self.decide(app).await? {
+                break;
+            }
+        }
+        self.sweep(app).await
+    }
+
+    /// One deciding transaction; answers whether anything was decided.
+    async fn decide(&mut self, app: &App) -> Result<bool, Error> {
+        let begun = app.now();
+        let mut deciding = app.store.begin_decision(self.epoch).await?;
+        let now = app.now();
+        loop {
+            let vector = app.engine.read().vector().clone();
+            let rows = deciding.tail(&vector, TAIL_LIMIT).await?;
+            if rows.is_empty() {
+                break;
+            }
+            observe(&mut app.engine.write(), rows.iter())?;
+        }
+        let Some(decision) = app.engine.write().decide(now) else {
+            deciding.rollback().await?;
+            return Ok(false);
+        };
+        if !decision.is_news() {
+            deciding.rollback().await?;
+            app.engine.write().install(decision);
+            return Ok(true);
+        }
+        let outgoing = deciding.write(&decision, &mut self.settings, delivery_key).await?;
+        deciding.commit().await?;
+        let events: usize = decision.changes.iter().map(|change| change.events.len()).sum();
+        app.metrics.decisions.inc();
+        app.metrics.incident_events.inc_by(events as u64);
+        app.metrics.decision_seconds.observe(app.now().since(begun).as_seconds_f64());
+        app.engine.write().install(decision);
+        app.deliverer.send_now(outgoing);
+        Ok(true)
+    }
+
+    async fn sweep(&mut self, app: &App) -> Result<(), Error> {
+        let now = app.now();
+        if !app.engine.read().is_in_pass() {
+            if now.since(self.pass_begun) < PASS_EVERY {
+                return Ok(());
+            }
+            self.pass_begun = now;
+            app.engine.write().begin_pass();
+        }
+        self.sweep_chunk(app, SWEEP_ROWS).await.map(drop)
+    }
+
+    async fn sweep_chunk(&mut self, app: &App, rows: usize) -> Result<bool, Error> {
+        let Some(chunk) = app.engine.write().sweep(rows) else { return Ok(false) };
+        app.store.sweep(self.epoch, &chunk, &mut self.settings).await?;
+        app.engine.write().swept(&chunk);
+        if chunk.end.is_some() {
+            app.metrics.passes.inc();
+        }
+        Ok(true)
+    }
+
+    /// A pass from the present, to its end; whatever fails here the log makes good at the next start.
+    async fn last_pass(&mut self, app: &App) {
+        for _ in 0..2 {
+            app.engine.write().begin_pass();
+            loop {
+                match self.sweep_chunk(app, 5_000).await {
+                    Ok(true) if app.engine.read().is_in_pass() => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %crate::chain(&error), "cannot store every state; the next start reads more of the log");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The outcome of a transaction is not known, or a row is missing: memory is worth nothing, what was persisted is
+    /// the truth.
+    async fn boot_again(&mut self, app: &App) {
+        let mut wait = Duration::from_millis(100);
+        while !app.stop.is_cancelled() {
+            match boot(&app.store).await {
+                Ok((engine, settings)) => {
+                    *app.engine.write() = engine;
+                    self.settings = settings;
+                    return;
+                }
+                Err(error) => tracing::warn!(error = %crate::chain(&error), "cannot read the states"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = app.stop.cancelled() => {}
+            }
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+}
+
+/// The idempotency key of a delivery: the same on every attempt, never the same again.
+fn delivery_key() -> String {
+    format!("msg_{}", uuid::Uuid::now_v7().simple())
+}

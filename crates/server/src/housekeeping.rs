@@ -1,0 +1,139 @@
+//! The small loops: clock and write-ahead log, retention, the self heartbeat.
+
+use std::time::Duration;
+
+use systole_core::engine::{MonitorId, Position};
+use systole_core::time::{Span, Time};
+use systole_store::Error;
+
+use crate::app::App;
+use crate::loops::Loop;
+
+/// The write-ahead log is moved into the database file beyond this size.
+const WAL_BYTES: u64 = 16 << 20;
+/// Between two looks of the housekeeper.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two runs of retention.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Rows of one retention transaction, and transactions of one run.
+const CHUNK: u32 = 200;
+const CHUNKS: usize = 200;
+/// The self heartbeat is called at most this often.
+const CALL_EVERY: Duration = Duration::from_secs(60);
+
+async fn pause(app: &App, length: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(length) => {}
+        () = app.stop.cancelled() => {}
+    }
+}
+
+/// Follows the wall clock and keeps the write-ahead log short.
+pub(crate) async fn housekeeper(app: &App) -> Result<(), &'static str> {
+    while !app.stop.is_cancelled() {
+        if let Some(step) = app.clock.adjust() {
+            let seconds = Span::from_micros(step.abs());
+            let direction = if step > 0 { "forward" } else { "back" };
+            tracing::warn!(%seconds, direction, "the wall clock was stepped; deadlines are judged with care");
+        }
+        if app.store.wal_bytes() > WAL_BYTES {
+            match app.store.checkpoint_wal().await {
+                Ok(()) => _ = app.loops.healed(Loop::Housekeeper),
+                Err(error) => {
+                    if app.loops.failed(Loop::Housekeeper, "the write-ahead log cannot be moved") {
+                        tracing::error!(error = %crate::chain(&error), "the write-ahead log grows");
+                    }
+                }
+            }
+        }
+        app.loops.ran(Loop::Housekeeper, app.now());
+        pause(app, LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Drops log rows that are older, or more, than they may be.
+pub(crate) async fn retention(app: &App) -> Result<(), &'static str> {
+    while !app.stop.is_cancelled() {
+        match drop_old(app).await {
+            Ok(dropped) => {
+                if dropped > 0 {
+                    tracing::info!(rows = dropped, "old rows of the log were dropped");
+                }
+                app.loops.healed(Loop::Retention);
+            }
+            Err(error) => {
+                if app.loops.failed(Loop::Retention, "old rows cannot be dropped") {
+                    tracing::error!(error = %crate::chain(&error), "cannot drop old rows of the log");
+                }
+            }
+        }
+        app.loops.ran(Loop::Retention, app.now());
+        pause(app, RETENTION_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn drop_old(app: &App) -> Result<u64, Error> {
+    let is_kept = |id: MonitorId, position: Position| {
+        app.engine.read().monitor(id).is_some_and(|monitor| monitor.last == position || monitor.last_failing == position)
+    };
+    let below = app.store.checkpoint_vector().await?;
+    let mut dropped = 0;
+    let older_than = app.now() - app.config.retention;
+    for _ in 0..CHUNKS {
+        let rows = app.store.drop_log(Some(older_than), &below, CHUNK, is_kept).await?;
+        dropped += rows;
+        if rows < u64::from(CHUNK) || app.stop.is_cancelled() {
+            break;
+        }
+    }
+    // The file does not shrink when rows go, so the size that counts is that of what is in it.
+    if app.store.database_bytes() > app.config.retention_bytes {
+        for _ in 0..CHUNKS {
+            if app.store.log_bytes().await? <= app.config.retention_bytes || app.stop.is_cancelled() {
+                break;
+            }
+            dropped += app.store.drop_log(None, &below, CHUNK * 10, is_kept).await?;
+        }
+    }
+    if dropped > 0 {
+        app.store.drop_kept(is_kept).await?;
+    }
+    Ok(dropped)
+}
+
+/// Calls the self heartbeat's URL after full engine passes, so that our own death is noticed by whoever waits for it.
+pub(crate) async fn self_heartbeat(app: &App) -> Result<(), &'static str> {
+    let mut told = app.metrics.passes.get();
+    let mut last_call: Option<Time> = None;
+    while !app.stop.is_cancelled() {
+        let passes = app.metrics.passes.get();
+        let now = app.now();
+        let due = last_call.is_none_or(|at| now.since(at).as_std() >= CALL_EVERY);
+        if let Some(url) = &app.config.self_heartbeat_url
+            && passes > told
+            && due
+            && app.loops.not_ready(now).iter().all(|reason| reason.starts_with(Loop::SelfHeartbeat.name()))
+        {
+            told = passes;
+            last_call = Some(now);
+            match app.deliverer.outbound().get(url).await {
+                Ok(answer) if (200..300).contains(&answer.status) => _ = app.loops.healed(Loop::SelfHeartbeat),
+                Ok(answer) => {
+                    if app.loops.failed(Loop::SelfHeartbeat, "its URL answers with an error") {
+                        tracing::warn!(status = answer.status, "the self heartbeat was refused");
+                    }
+                }
+                Err(error) => {
+                    if app.loops.failed(Loop::SelfHeartbeat, "its URL cannot be reached") {
+                        tracing::warn!(%error, "the self heartbeat was not sent");
+                    }
+                }
+            }
+        }
+        app.loops.ran(Loop::SelfHeartbeat, app.now());
+        pause(app, LOOK_EVERY).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Sockets: accepting, TLS, HTTP/1.1, and the split between check-ins and everything else.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::ping::{self, Remembered};
+use crate::tls::Tls;
+
+/// A request's head must have come within this time; an idle connection is closed after it.
+const HEAD_TIME: Duration = Duration::from_secs(75);
+/// Connections at once; beyond it new ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 20_000;
+
+/// The address that a request comes from, as a request extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// What connections are served with.
+#[derive(Clone)]
+pub struct Listening {
+    /// Everything that is not a check-in.
+    pub router: axum::Router,
+    /// TLS, where it was configured.
+    pub tls: Option<Arc<Tls>>,
+    /// Stops accepting, lets requests under way end.
+    pub stop: CancellationToken,
+}
+
+/// Accepts until told to stop, then waits for the requests under way.
+///
+/// # Errors
+/// Never: what accepting meets is logged and tried again.
+pub(crate) async fn run(app: Arc<App>, listener: TcpListener, listening: Listening) -> Result<(), &'static str> {
+    let tracker = TaskTracker::new();
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = listening.stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (app, listening) = (Arc::clone(&app), listening.clone());
+                tracker.spawn(async move {
+                    connection(app, listening, stream, peer).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, or the peer went away meanwhile.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tracker.close();
+    _ = tokio::time::timeout(Duration::from_secs(15), tracker.wait()).await;
+    Ok(())
+}
+
+async fn connection(app: Arc<App>, listening: Listening, stream: TcpStream, peer: SocketAddr) {
+    // Without it small answers wait for the peer's delayed acknowledgement.
+    _ = stream.set_nodelay(true);
+    match &listening.tls {
+        None => http(app, &listening, stream, peer).await,
+        Some(tls) => match tokio::time::timeout(Duration::from_secs(10), tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => http(app, &listening, stream, peer).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(app: Arc<App>, listening: &Listening, stream: S, peer: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let remembered = Remembered::default();
+    let service = service_fn(|request| answer(&app, &listening.router, &remembered, peer.ip(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = listening.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+async fn answer(
+    app: &Arc<App>,
+    router: &axum::Router,
+    remembered: &Remembered,
+    peer: IpAddr,
+    mut request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    let source = source(&app.config.trusted_proxies, peer, &request);
+    // The path is copied only where the request must be taken apart while it is looked at.
+    if ping::route(request.uri().path()).is_some() {
+        let uri = request.uri().clone();
+        if let Some(target) = ping::route(uri.path()) {
+            let reply = ping::handle(app, source, remembered, target, request).await;
+            return Ok(reply.map(ReplyBody::Short));
+        }
+    }
+    request.extensions_mut().insert(Peer(source));
+    let request = request.map(axum::body::Body::new);
+    let Ok(reply) = router.clone().oneshot(request).await;
+    Ok(reply.map(ReplyBody::Long))
+}
+
+/// The peer, or behind a trusted proxy the last address in `X-Forwarded-For` that is not one itself.
+fn source<B>(trusted: &[IpNet], peer: IpAddr, request: &Request<B>) -> IpAddr {
+    let peer = peer.to_canonical();
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if trusted.is_empty() || !is_trusted(&peer) {
+        return peer;
+    }
+    let mut source = peer;
+    let headers: Vec<&str> =
+        request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    for text in headers.iter().rev().flat_map(|header| header.rsplit(',')) {
+        let Some(address) = forwarded(text.trim()) else { break };
+        source = address;
+        if !is_trusted(&address) {
+            break;
+        }
+    }
+    source
+}
+
+/// An address as proxies write it: alone, with a port, in brackets.
+fn forwarded(text: &str) -> Option<IpAddr> {
+    let address = text
+        .parse::<IpAddr>()
+        .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()))
+        .or_else(|_| text.trim_matches(['[', ']']).parse());
+    address.ok().map(|address| address.to_canonical())
+}
+
+/// A short text, or what the router made.
+pub enum ReplyBody {
+    /// A check-in's answer.
+    Short(Full<Bytes>),
+    /// Everything else.
+    Long(axum::body::Body),
+}
+
+impl hyper::body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match self.get_mut() {
+            ReplyBody::Short(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {}))),
+            ReplyBody::Long(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ReplyBody::Short(body) => body.is_end_stream(),
+            ReplyBody::Long(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ReplyBody::Short(body) => body.size_hint(),
+            ReplyBody::Long(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        for (peer, header, expected) in [
+            ("203.0.113.9", "198.51.100.1", "203.0.113.9"),
+            ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+            ("10.0.0.1", "198.51.100.1, 203.0.113.5", "203.0.113.5"),
+            ("10.0.0.1", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+            ("10.0.0.1", "198.51.100.1:4711", "198.51.100.1"),
+            ("10.0.0.1", "[2001:db8::1]:80", "2001:db8::1"),
+            ("10.0.0.1", "unknown", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ] {
+            let request = Request::builder().header("x-forwarded-for", header).body(()).unwrap();
+            assert_eq!(
+                source(&trusted, peer.parse().unwrap(), &request),
+                expected.parse::<IpAddr>().unwrap(),
+                "{peer} {header}"
+            );
+        }
+    }
+}
