@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
+use systole_core::time::Span;
 
 /// What every data directory of a run holds.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,22 @@ impl Plan {
 }
 
 /// Makes `data_dir` hold the heartbeats of `plan`, up since now.
-pub fn heartbeats(data_dir: &Path, _plan: Plan) -> Result<()> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("make {}", data_dir.display()))
+pub fn heartbeats(data_dir: &Path, plan: Plan) -> Result<()> {
+    std::fs::create_dir_all(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
+    let seed = systole_server::seed::Seed {
+        count: plan.count,
+        every: span(plan.every),
+        grace: span(plan.grace),
+    };
+    let token = |index: u32| crate::token::token(plan.seed, u64::from(index)).to_string();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?
+        .block_on(systole_server::seed::heartbeats(data_dir, seed, token))
+        .with_context(|| format!("make {} heartbeats in {}", plan.count, data_dir.display()))
+}
+
+fn span(duration: SignedDuration) -> Span {
+    Span::from_seconds(duration.as_secs())
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use systole_core::time::Span;
 
 /// What `systole serve` was told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Where to listen, unless a socket was handed over.
     pub listen: SocketAddr,
@@ -15,8 +15,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The key file, where not `<data_dir>/key`.
     pub key_file: Option<PathBuf>,
-    /// The key itself: 32 bytes in base64.
-    pub key: Option<String>,
+    /// The key itself.
+    pub key: Option<[u8; 32]>,
     /// How people and jobs reach this server; guessed from `listen` where unset.
     pub base_url: Option<String>,
     /// Certificate chain and key, both or none.

@@ -52,13 +52,13 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// From the variable, the named file, or `<data_dir>/key`, which is made where it is missing.
+    /// The given one, from the named file, or `<data_dir>/key`, which is made where it is missing.
     ///
     /// # Errors
     /// [`KeyError`], each in one line.
-    pub fn load(variable: Option<&str>, file: Option<&Path>, data_dir: &Path) -> Result<Keys, KeyError> {
-        if let Some(text) = variable {
-            return Keys::from_text(text, "SYSTOLE_KEY");
+    pub fn load(given: Option<&[u8; 32]>, file: Option<&Path>, data_dir: &Path) -> Result<Keys, KeyError> {
+        if let Some(secret) = given {
+            return Ok(Keys::new(secret));
         }
         let path = file.map_or_else(|| data_dir.join("key"), Path::to_owned);
         let failed = |source| KeyError::File { path: path.display().to_string(), source };
@@ -218,6 +218,7 @@ mod tests {
         let mode = std::fs::metadata(dir.path().join("key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Keys::load(None, None, dir.path()).unwrap().id(), first.id());
-        assert!(matches!(Keys::load(Some("short"), None, dir.path()), Err(KeyError::Malformed { .. })));
+        std::fs::write(dir.path().join("key"), "c2hvcnQ=").unwrap();
+        assert!(matches!(Keys::load(None, None, dir.path()), Err(KeyError::Malformed { .. })));
     }
 }

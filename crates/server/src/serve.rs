@@ -223,7 +223,7 @@ async fn load_keys(config: &Config, store: &Store, clock: &Clock) -> Result<Keys
         let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "it is missing, and this database needs it");
         return Err(KeyError::File { path: config.data_dir.join("key").display().to_string(), source: missing }.into());
     }
-    let keys = Keys::load(config.key.as_deref(), config.key_file.as_deref(), &config.data_dir)?;
+    let keys = Keys::load(config.key.as_ref(), config.key_file.as_deref(), &config.data_dir)?;
     match known {
         Some((id, check)) => keys.verify(&id, &check)?,
         None => store.install(clock.now(), keys.id(), keys.check()).await?,

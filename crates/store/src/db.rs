@@ -46,6 +46,7 @@ impl Store {
     pub async fn open(directory: &Path) -> Result<Store, Error> {
         let lock = lock(directory)?;
         let file = directory.join(FILE);
+        private_file(&file).map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -209,6 +210,13 @@ fn lock(directory: &Path) -> Result<File, Error> {
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: directory.to_owned() }),
         Err(std::fs::TryLockError::Error(source)) => Err(refused(source)),
     }
+}
+
+/// The database holds what jobs print: nobody else reads it. Its companion files take over its mode.
+#[cfg(unix)]
+fn private_file(file: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(file).map(drop)
 }
 
 #[cfg(unix)]

@@ -16,10 +16,6 @@ impl<T> Secret<T> {
     }
 
     /// The secret itself.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the server takes it once it is linked")
-    )]
     pub fn reveal(&self) -> &T {
         &self.0
     }
