@@ -363,7 +363,7 @@ fn down_is_said_once() {
             "0:00 fail -> down reported_failure 0:00", "0:20 start", "9:00 now = down", "9:01 success -> up success 9:01 = runs 0",
         ]),
         ("what overran while down is no news afterwards", "every=1h; grace=5m", &[
-            "0:00 fail -> down reported_failure 0:00", "0:20 start a", "8:58 start b", "9:01 success -> up success 9:01 = runs 0", "10:00 now = late",
+            "0:00 fail -> down reported_failure 0:00", "0:20 start a", "8:58 start b", "9:01 success -> up success 9:01 = runs 0", "10:01 now = late",
         ]),
         ("a run that is in time when it comes up is watched", "every=1h; grace=5m", &[
             "0:00 fail -> down reported_failure 0:00", "0:20 start a", "0:22 success b -> up success 0:22 = runs 1", "0:25 now -> down overran 0:25",
