@@ -67,6 +67,13 @@ impl Engine {
     /// not. Captured rows count as clean from here on; a chunk that fails means booting again.
     pub fn sweep(&mut self, limit: usize) -> Option<Sweep> {
         let mut pass = self.pass.take()?;
+        if pass.remaining.is_empty() {
+            let backlog = &self.backlog;
+            let (waiting, settled) = pass.waiting.drain(..).partition(|id| backlog.contains_key(id));
+            pass.waiting = waiting;
+            pass.remaining = settled;
+            pass.remaining.sort_unstable_by(|a, b| b.cmp(a));
+        }
         let mut rows = Vec::with_capacity(limit.min(pass.remaining.len()));
         while rows.len() < limit
             && let Some(id) = pass.remaining.pop()
@@ -79,13 +86,6 @@ impl Engine {
                 place.dirty = false;
                 rows.push((id, place.monitor.clone()));
             }
-        }
-        if pass.remaining.is_empty() {
-            let backlog = &self.backlog;
-            let (waiting, settled) = pass.waiting.drain(..).partition(|id| backlog.contains_key(id));
-            pass.waiting = waiting;
-            pass.remaining = settled;
-            pass.remaining.sort_unstable_by(|a, b| b.cmp(a));
         }
         let done = pass.remaining.is_empty() && pass.waiting.is_empty();
         let end = done.then(|| {
