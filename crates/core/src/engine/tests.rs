@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::heartbeat::Cause;
 use crate::schedule::Schedule;
 use crate::time::Span;
 
@@ -161,6 +162,13 @@ impl Shell {
         }
         assert!(!self.engine.wants_decision(s(now)));
         said
+    }
+
+    /// Decides; what comes next comes too late to have met a deadline of now. (A count below the threshold is no news, so
+    /// a crash between such a look and a photo finish may forget that look.)
+    fn decide_before_any_finish(&mut self, now: i64) -> i64 {
+        self.decide_held(now);
+        now + 2
     }
 
     fn pass(&mut self, limit: usize) {
@@ -611,9 +619,7 @@ fn live(story: &[(i64, u32, Happens)], faults: bool) -> (Shell, i64) {
                 shell.append(*stream, now, vec![record]);
             }
             Happens::Command(id, action) => shell.command(*id, now, action.clone()),
-            Happens::Decide => {
-                shell.decide_held(now);
-            }
+            Happens::Decide => now = shell.decide_before_any_finish(now),
             Happens::BeginPass if faults => shell.engine.begin_pass(),
             Happens::Sweep(limit) if faults => {
                 if let Some(sweep) = shell.engine.sweep(*limit) {
@@ -631,7 +637,7 @@ fn live(story: &[(i64, u32, Happens)], faults: bool) -> (Shell, i64) {
                     }
                     shell.boot();
                 }
-                shell.decide_held(now);
+                now = shell.decide_before_any_finish(now);
             }
             Happens::BeginPass | Happens::Sweep(_) | Happens::Crash => {}
         }
@@ -680,6 +686,74 @@ proptest! {
             let monitor = shell.engine.monitor(id).unwrap();
             prop_assert_eq!(monitor.open_incident().map(|incident| incident.number), open);
             prop_assert!(open.is_none() || monitor.heartbeat.state == State::Down);
+        }
+    }
+}
+
+/// One life of two streams of which now and then one stands still.
+fn stalling(story: &[(i64, u32, Happens)], stalls: &[(usize, u32, i64)]) -> Shell {
+    let mut shell = Shell::new();
+    shell.append(CONFIGURATION, 0, (1..5).map(|id| command(id, 0, Action::Create(settings_of(id)))).collect());
+    let mut now = 0;
+    let mut stalled: Option<(u32, i64)> = None;
+    for (index, (gap, stream, happens)) in story.iter().enumerate() {
+        for second in 0..*gap {
+            let at = now + second + 1;
+            if stalled.is_some_and(|(_, until)| until <= at) {
+                let (stream, _) = stalled.take().unwrap();
+                shell.append(stream, at, Vec::new());
+            }
+            for stream in [1, 2] {
+                if stalled.is_none_or(|(silent, _)| silent != stream) {
+                    shell.beat(stream, at + 1);
+                }
+            }
+            shell.decide_held(at);
+        }
+        now += gap;
+        if stalled.is_none()
+            && let Some((_, stream, length)) = stalls.iter().find(|(place, ..)| *place == index)
+            // Not at once after another: two slow intervals may prove an outage that neither did alone.
+            && shell.engine.vector().values().all(|reached| reached.silence.slow_since.is_none())
+            && shell.engine.vector().len() == 3
+        {
+            stalled = Some((*stream, now + length));
+        }
+        match happens {
+            Happens::Checkin(id, signal, run) => {
+                let record = Record::Checkin(*id, Checkin { at: s(now), signal: *signal, run: *run });
+                let stream = stalled.map_or(*stream, |(silent, _)| 3 - silent);
+                shell.append(stream, now, vec![record]);
+            }
+            Happens::Command(id, action) => shell.command(*id, now, action.clone()),
+            Happens::Crash => shell.boot(),
+            Happens::BeginPass => shell.pass(3),
+            Happens::Decide | Happens::Sweep(_) | Happens::CrashAfterCommit => {}
+        }
+    }
+    shell
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// A decider that looks every second judges no silence that turns out to have been ours, and every one that moved a
+    /// deadline is named. Before 4 s have passed nobody can know that a stream stands still.
+    #[test]
+    fn our_outage_never_looks_like_theirs(
+        story in vec(happens(), 0..60),
+        stalls in vec((0..60_usize, 1..3_u32, 7..60_i64), 0..5),
+    ) {
+        let mut shell = stalling(&story, &stalls);
+        shell.pass(100);
+        let unknowable = Span::from_seconds(8);
+        for (id, event) in &shell.persisted.events {
+            if let Happened::Triggered(Cause { reason, expected: Some(due), at, outage, .. }) = event.what {
+                let ours = shell.persisted.outages.iter().find(|o| due < o.until && at > o.from + unknowable);
+                prop_assert_eq!(outage.is_some(), reason == Reason::UnheardSinceOutage);
+                prop_assert!(ours.is_none() || outage.is_some(), "{} at {}: {:?}", say(*id, event), due, ours);
+                prop_assert!(ours.is_none_or(|ours| at >= ours.until), "{} in {:?}", say(*id, event), ours);
+            }
         }
     }
 }
