@@ -50,8 +50,12 @@ pub struct App {
     pub metrics: Metrics,
     /// Background loops and how they are.
     pub loops: Loops,
-    /// Ends everything.
+    /// Ends everything, in order: what writes, then what decides, then what sends.
     pub stop: CancellationToken,
+    /// The writer has drained its queue and ended.
+    pub drained: CancellationToken,
+    /// The engine has decided what was left and ended.
+    pub decided: CancellationToken,
 }
 
 /// The engine's memory and the way to it.

@@ -108,16 +108,16 @@ impl Deliverer {
 pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'static str> {
     let slots = Arc::new(Semaphore::new(CONCURRENCY));
     let tracker = TaskTracker::new();
-    while !app.stop.is_cancelled() {
+    while !app.decided.is_cancelled() {
         tokio::select! {
             biased;
-            () = app.stop.cancelled() => break,
             received = incoming.recv() => {
                 if let Some((claimed_at, outgoing)) = received {
                     spawn(app, &tracker, &slots, claimed_at, outgoing);
                 }
                 continue;
             }
+            () = app.decided.cancelled() => break,
             () = app.deliverer.nudge.notified() => {}
             () = tokio::time::sleep(wait(app).await) => {}
         }

@@ -61,19 +61,13 @@ impl EngineLoop {
     /// # Errors
     /// When another process has taken over: this one must not go on.
     pub(crate) async fn run(mut self, app: &App) -> Result<(), &'static str> {
+        let _decided = app.decided.clone().drop_guard();
         let mut batch = Vec::new();
-        while !app.stop.is_cancelled() {
+        // The writer ends first; what it appended last is still in the queue then.
+        while !(app.drained.is_cancelled() && self.rows.is_empty()) {
             self.wait(app, &mut batch).await;
             self.turn(app, &mut batch).await?;
         }
-        // The writer drains and ends first; what it appended last is still in the queue.
-        while let Some(row) = self.rows.recv().await {
-            batch.push(row);
-            if self.rows.is_empty() {
-                break;
-            }
-        }
-        self.turn(app, &mut batch).await?;
         self.last_pass(app).await;
         Ok(())
     }
@@ -84,7 +78,7 @@ impl EngineLoop {
             biased;
             _ = self.rows.recv_many(batch, 256) => {}
             () = app.engine.nudge.notified() => {}
-            () = app.stop.cancelled() => {}
+            () = app.drained.cancelled() => {}
             () = tokio::time::sleep(sleep) => {}
         }
     }

@@ -131,6 +131,8 @@ pub async fn start(config: Config, handed_over: Option<std::net::TcpListener>) -
         metrics: Metrics::new(),
         loops: Loops::default(),
         stop: CancellationToken::new(),
+        drained: CancellationToken::new(),
+        decided: CancellationToken::new(),
         config,
         clock,
         store,

@@ -55,6 +55,7 @@ impl Writer {
     /// # Errors
     /// When the stream was closed by another process: this one must not go on.
     pub(crate) async fn run(mut self, app: &App) -> Result<(), &'static str> {
+        let _drained = app.drained.clone().drop_guard();
         // A beat at once: it ends the hole that was our downtime, and says that the log can be written.
         self.commit(app, Vec::new()).await?;
         app.loops.ran(Loop::Writer, app.now());
