@@ -55,7 +55,6 @@ impl Position {
     }
 
     /// The stream.
-    #[expect(clippy::cast_possible_truncation, reason = "24 bits are left")]
     pub const fn stream(self) -> u32 {
         (self.0 >> Self::SEQ_BITS) as u32
     }

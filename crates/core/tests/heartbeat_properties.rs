@@ -1,11 +1,16 @@
 //! What holds for every heartbeat, whatever its settings and whatever it is told.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use systole_core::heartbeat::{Change, Checkin, Heartbeat, OPEN_RUNS_MAX, SLACK, Settings, Signal, State};
+use systole_core::heartbeat::{
+    Change, Checkin, Heartbeat, OPEN_RUNS_MAX, SLACK, Settings, Signal, State,
+};
 use systole_core::outage::{Outage, Outages};
 use systole_core::schedule::{Dialect, Schedule};
 use systole_core::time::{Span, Time};
@@ -32,22 +37,35 @@ fn schedule() -> impl Strategy<Value = Schedule> {
     let cron = |text: &str| Schedule::cron(text, "Europe/Berlin", Dialect::Classic).unwrap();
     prop_oneof![
         span(7_200).prop_map(|period| Schedule::every(period.max(Span::from_seconds(1))).unwrap()),
-        select(vec!["* * * * *", "*/10 * * * *", "0 * * * *", "7,9 */2 * * *"]).prop_map(cron),
+        select(vec![
+            "* * * * *",
+            "*/10 * * * *",
+            "0 * * * *",
+            "7,9 */2 * * *"
+        ])
+        .prop_map(cron),
     ]
 }
 
 /// The thresholds are given, so that an edit does not change them.
 fn settings(thresholds: (u16, u16)) -> impl Strategy<Value = Settings> {
-    (schedule(), span(7_200), option::of(span(3_600)), option::of(span(10_800)), option::of(span(1_200))).prop_map(
-        move |(schedule, grace, start_grace, max_runtime, early_window)| Settings {
-            start_grace,
-            max_runtime,
-            early_window,
-            fail_threshold: thresholds.0,
-            recovery_threshold: thresholds.1,
-            ..Settings::new(schedule, grace)
-        },
+    (
+        schedule(),
+        span(7_200),
+        option::of(span(3_600)),
+        option::of(span(10_800)),
+        option::of(span(1_200)),
     )
+        .prop_map(
+            move |(schedule, grace, start_grace, max_runtime, early_window)| Settings {
+                start_grace,
+                max_runtime,
+                early_window,
+                fail_threshold: thresholds.0,
+                recovery_threshold: thresholds.1,
+                ..Settings::new(schedule, grace)
+            },
+        )
 }
 
 fn step(thresholds: (u16, u16)) -> impl Strategy<Value = (Span, Step)> {
@@ -79,21 +97,30 @@ struct History {
 fn history() -> impl Strategy<Value = History> {
     (1..4_u16, 1..4_u16).prop_flat_map(|thresholds| {
         let outages = vec((span(100_000), span(7_200)), 0..4);
-        (settings(thresholds), outages, vec(step(thresholds), 0..40)).prop_map(|(settings, holes, gaps)| {
-            let mut outages = Outages::default();
-            for (from, length) in holes {
-                outages.add(Outage { from: MADE + from, until: MADE + from + length + Span::from_seconds(1) });
-            }
-            let mut at = MADE;
-            let steps = gaps
-                .into_iter()
-                .map(|(gap, step)| {
-                    at = at + gap;
-                    (at, step)
-                })
-                .collect();
-            History { settings, outages, steps }
-        })
+        (settings(thresholds), outages, vec(step(thresholds), 0..40)).prop_map(
+            |(settings, holes, gaps)| {
+                let mut outages = Outages::default();
+                for (from, length) in holes {
+                    outages.add(Outage {
+                        from: MADE + from,
+                        until: MADE + from + length + Span::from_seconds(1),
+                    });
+                }
+                let mut at = MADE;
+                let steps = gaps
+                    .into_iter()
+                    .map(|(gap, step)| {
+                        at = at + gap;
+                        (at, step)
+                    })
+                    .collect();
+                History {
+                    settings,
+                    outages,
+                    steps,
+                }
+            },
+        )
     })
 }
 
@@ -108,15 +135,23 @@ struct Told {
 impl Told {
     fn new(history: &History) -> Told {
         let (settings, outages) = (history.settings.clone(), history.outages.clone());
-        Told { heartbeat: Heartbeat::new(MADE), settings, outages, changes: Vec::new() }
+        Told {
+            heartbeat: Heartbeat::new(MADE),
+            settings,
+            outages,
+            changes: Vec::new(),
+        }
     }
 
     fn look(&mut self, until: Time) {
-        self.changes.extend(self.heartbeat.lapse(&self.settings, &self.outages, until));
+        self.changes
+            .extend(self.heartbeat.lapse(&self.settings, &self.outages, until));
     }
 
     fn checkin(&mut self, at: Time, signal: Signal, run: Option<u128>) -> [Option<Change>; 2] {
-        let changes = self.heartbeat.checkin(&self.settings, &self.outages, Checkin { at, signal, run });
+        let changes =
+            self.heartbeat
+                .checkin(&self.settings, &self.outages, Checkin { at, signal, run });
         self.changes.extend(changes.into_iter().flatten());
         changes
     }
@@ -132,7 +167,8 @@ impl Told {
             Step::Edit(settings) => {
                 self.look(at);
                 self.settings = settings.clone();
-                self.changes.extend(self.heartbeat.edit(&self.settings, &self.outages, at, true));
+                self.changes
+                    .extend(self.heartbeat.edit(&self.settings, &self.outages, at, true));
             }
         }
     }
@@ -151,7 +187,11 @@ const fn when(change: &Change) -> Time {
 
 /// Up to where deadlines are judged before `step` whatever is done in between.
 fn judged_before(at: Time, step: &Step) -> Time {
-    if matches!(step, Step::Look | Step::Edit(_)) { at } else { at - SLACK - Span::from_micros(1) }
+    if matches!(step, Step::Look | Step::Edit(_)) {
+        at
+    } else {
+        at - SLACK - Span::from_micros(1)
+    }
 }
 
 proptest! {

@@ -15,7 +15,6 @@ fn time(text: &str) -> Time {
     let mut whole = || parts.next().map_or(0, |part| part.parse::<i64>().unwrap());
     let (hours, minutes) = (whole(), whole());
     let seconds: f64 = parts.next().map_or(0.0, |part| part.parse().unwrap());
-    #[expect(clippy::cast_possible_truncation, reason = "below a minute")]
     let micros = (seconds * 1e6).round() as i64;
     Time::from_micros((MADE + hours * 3600 + minutes * 60) * 1_000_000 + micros)
 }
@@ -26,7 +25,11 @@ fn clock(time: Time) -> String {
     }
     let micros = time.as_micros() - MADE * 1_000_000;
     let (seconds, fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    let mut text = format!("{}:{:02}", seconds.div_euclid(3600), seconds.rem_euclid(3600) / 60);
+    let mut text = format!(
+        "{}:{:02}",
+        seconds.div_euclid(3600),
+        seconds.rem_euclid(3600) / 60
+    );
     if seconds % 60 != 0 || fraction != 0 {
         text += &format!(":{:02}", seconds.rem_euclid(60));
     }
@@ -37,7 +40,10 @@ fn clock(time: Time) -> String {
 }
 
 fn settings(text: &str) -> Settings {
-    let mut settings = Settings::new(Schedule::every(Span::from_seconds(3600)).unwrap(), Span::from_seconds(300));
+    let mut settings = Settings::new(
+        Schedule::every(Span::from_seconds(3600)).unwrap(),
+        Span::from_seconds(300),
+    );
     for (key, value) in text.split("; ").map(|pair| pair.split_once('=').unwrap()) {
         let span = || Span::parse(value).unwrap();
         match key {
@@ -73,7 +79,9 @@ impl Machine {
             other => panic!("no step {other:?}"),
         };
         let run = run.map(|name| RunId::from(name.as_bytes()[0]));
-        let changes = self.heartbeat.checkin(&self.settings, &self.outages, Checkin { at, signal, run });
+        let changes =
+            self.heartbeat
+                .checkin(&self.settings, &self.outages, Checkin { at, signal, run });
         changes.into_iter().flatten().collect()
     }
 
@@ -97,7 +105,9 @@ impl Machine {
                 let lapsed = self.lapse(at);
                 self.note(lapsed.as_ref());
                 self.settings = settings(step.trim_start_matches("edit "));
-                let edited = self.heartbeat.edit(&self.settings, &self.outages, at, self.by_silence);
+                let edited =
+                    self.heartbeat
+                        .edit(&self.settings, &self.outages, at, self.by_silence);
                 lapsed.into_iter().chain(edited).collect()
             }
             _ => self.signal(at, &words),
@@ -125,7 +135,12 @@ impl Machine {
 
 fn say(change: &Change) -> String {
     match change {
-        Change::Down(Cause { reason, at, exit_status: Some(status), .. }) => format!("down {reason} {status} {}", clock(*at)),
+        Change::Down(Cause {
+            reason,
+            at,
+            exit_status: Some(status),
+            ..
+        }) => format!("down {reason} {status} {}", clock(*at)),
         Change::Down(cause) => format!("down {} {}", cause.reason, clock(cause.at)),
         Change::Recovered { at, reason } => format!("up {reason} {}", clock(*at)),
     }
@@ -135,10 +150,21 @@ fn say(change: &Change) -> String {
 fn run(table: &[(&str, &str, &[&str])]) {
     for (sentence, setup, script) in table {
         let (heartbeat, outages) = (Heartbeat::new(time("0:00")), Outages::default());
-        let mut machine = Machine { heartbeat, settings: settings(setup), outages, by_silence: true };
+        let mut machine = Machine {
+            heartbeat,
+            settings: settings(setup),
+            outages,
+            by_silence: true,
+        };
         for line in *script {
-            if let Some((from, until)) = line.strip_prefix("outage ").and_then(|rest| rest.split_once(' ')) {
-                machine.outages.add(Outage { from: time(from), until: time(until) });
+            if let Some((from, until)) = line
+                .strip_prefix("outage ")
+                .and_then(|rest| rest.split_once(' '))
+            {
+                machine.outages.add(Outage {
+                    from: time(from),
+                    until: time(until),
+                });
                 continue;
             }
             let (rest, state) = line.split_once(" = ").unwrap_or((line, ""));
@@ -146,7 +172,12 @@ fn run(table: &[(&str, &str, &[&str])]) {
             let (at, step) = rest.split_once(' ').unwrap();
             let at = time(at);
             let said: Vec<String> = machine.step(at, step).iter().map(say).collect();
-            assert_eq!(said.join(", "), changes, "{sentence}: {line}\n{:?}", machine.heartbeat);
+            assert_eq!(
+                said.join(", "),
+                changes,
+                "{sentence}: {line}\n{:?}",
+                machine.heartbeat
+            );
             let mut words = state.split_whitespace();
             while let Some(word) = words.next() {
                 if ["new", "up", "late", "down", "paused"].contains(&word) {
@@ -154,7 +185,12 @@ fn run(table: &[(&str, &str, &[&str])]) {
                     assert_eq!(shown, word, "{sentence}: {line}\n{:?}", machine.heartbeat);
                 } else {
                     let expected = words.next().unwrap();
-                    assert_eq!(machine.value(word), expected, "{sentence}: {word} in {line}\n{:?}", machine.heartbeat);
+                    assert_eq!(
+                        machine.value(word),
+                        expected,
+                        "{sentence}: {word} in {line}\n{:?}",
+                        machine.heartbeat
+                    );
                 }
             }
         }
@@ -162,6 +198,7 @@ fn run(table: &[(&str, &str, &[&str])]) {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_period_counts_from_the_last_success() {
     run(&[
         ("any success restarts it", "every=1h", &[
@@ -179,6 +216,7 @@ fn a_period_counts_from_the_last_success() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_slot_of_cron_is_taken_once() {
     run(&[
         ("the next slot after a success is awaited", "cron=0 * * * *", &[
@@ -200,6 +238,7 @@ fn a_slot_of_cron_is_taken_once() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_run_may_begin_a_little_early() {
     run(&[
         ("by five minutes of an hour", "cron=0 * * * *", &["0:55 success = up awaited 2:00"]),
@@ -219,6 +258,7 @@ fn a_run_may_begin_a_little_early() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_start_may_be_due_before_its_success() {
     const SETTINGS: &str = "every=1h; grace=30m; start_grace=5m";
     run(&[
@@ -242,6 +282,7 @@ fn a_start_may_be_due_before_its_success() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_started_run_has_a_deadline_of_its_own() {
     run(&[
         ("it is the grace where nothing is set", "every=1h; grace=5m", &[
@@ -278,6 +319,7 @@ fn a_started_run_has_a_deadline_of_its_own() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_job_that_dies_silently_after_each_start_is_noticed() {
     run(&[
         ("with a period", "every=1h; grace=2h", &[
@@ -299,6 +341,7 @@ fn a_job_that_dies_silently_after_each_start_is_noticed() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn new_says_nothing_by_itself() {
     run(&[
         ("however long nothing comes", "every=1h", &["900:00 now = new awaited never"]),
@@ -313,6 +356,7 @@ fn new_says_nothing_by_itself() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn an_exit_status_is_a_success_or_a_failure() {
     run(&[
         ("0", "every=1h", &["0:10 exit 0 = up awaited 1:10"]),
@@ -323,6 +367,7 @@ fn an_exit_status_is_a_success_or_a_failure() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn failures_in_a_row_count() {
     run(&[
         ("reported ones", "every=1h; fail=3", &[
@@ -338,6 +383,7 @@ fn failures_in_a_row_count() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn successes_in_a_row_bring_it_up() {
     run(&[
         ("two of two", "every=1h; recovery=2", &[
@@ -354,6 +400,7 @@ fn successes_in_a_row_bring_it_up() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn down_is_said_once() {
     run(&[
         ("a failure while down is no news", "every=1h", &[
@@ -376,6 +423,7 @@ fn down_is_said_once() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn paused_is_not_watched() {
     run(&[
         ("until it reports", "every=1h", &[
@@ -395,6 +443,7 @@ fn paused_is_not_watched() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn an_edit_judges_anew_from_the_last_checkin() {
     run(&[
         ("a shorter period", "every=1h", &[
@@ -431,6 +480,7 @@ fn an_edit_judges_anew_from_the_last_checkin() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn an_edit_ends_a_silence_that_is_none_by_the_new_settings() {
     run(&[
         ("no longer overdue", "every=1h; grace=5m", &[
@@ -456,6 +506,7 @@ fn an_edit_ends_a_silence_that_is_none_by_the_new_settings() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn our_outages_move_deadlines() {
     run(&[
         ("the clock of the grace stands still", "every=1h; grace=5m", &[
@@ -479,6 +530,7 @@ fn our_outages_move_deadlines() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_late_decider_tells_true_times() {
     run(&[
         ("opened and resolved", "every=1h; grace=5m", &[
@@ -496,6 +548,7 @@ fn a_late_decider_tells_true_times() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn in_time_but_recorded_late() {
     const DOWN: [&str; 2] = ["0:00 success", "1:05 now -> down missed_deadline 1:05"];
     for (last, sentence) in [
@@ -509,6 +562,7 @@ fn in_time_but_recorded_late() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_second_after_the_deadline_is_in_time() {
     run(&[
         ("to the microsecond", "every=1h; grace=5m", &["0:00 success", "1:05:01 success = up awaited 2:05:01"]),
@@ -520,6 +574,7 @@ fn a_second_after_the_deadline_is_in_time() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn what_is_older_than_the_last_end_is_history() {
     run(&[
         ("a success", "every=1h", &["0:30 success", "0:20 success = up awaited 1:30"]),
@@ -541,8 +596,15 @@ fn open_runs_are_bounded() {
     let settings = settings("every=1h; grace=1h");
     let mut heartbeat = Heartbeat::new(time("0:00"));
     for run in 0..150 {
-        let checkin = Checkin { at: time("0:00") + Span::from_seconds(run), signal: Signal::Start, run: Some(run as u128) };
-        assert_eq!(heartbeat.checkin(&settings, &Outages::default(), checkin), [None, None]);
+        let checkin = Checkin {
+            at: time("0:00") + Span::from_seconds(run),
+            signal: Signal::Start,
+            run: Some(run as u128),
+        };
+        assert_eq!(
+            heartbeat.checkin(&settings, &Outages::default(), checkin),
+            [None, None]
+        );
     }
     assert_eq!(heartbeat.runs().len(), OPEN_RUNS_MAX);
     assert_eq!(heartbeat.runs()[0].id, Some(50), "the oldest are forgotten");
@@ -552,10 +614,21 @@ fn open_runs_are_bounded() {
 fn a_cause_says_what_was_expected_and_which_outage_moved_it() {
     let settings = settings("every=1h; grace=5m");
     let mut outages = Outages::default();
-    let outage = Outage { from: time("1:02"), until: time("1:20") };
+    let outage = Outage {
+        from: time("1:02"),
+        until: time("1:20"),
+    };
     outages.add(outage);
     let mut heartbeat = Heartbeat::new(time("0:00"));
-    heartbeat.checkin(&settings, &outages, Checkin { at: time("0:00"), signal: Signal::Success, run: None });
+    heartbeat.checkin(
+        &settings,
+        &outages,
+        Checkin {
+            at: time("0:00"),
+            signal: Signal::Success,
+            run: None,
+        },
+    );
     let expected = Cause {
         reason: Reason::UnheardSinceOutage,
         at: time("1:23"),
@@ -563,5 +636,8 @@ fn a_cause_says_what_was_expected_and_which_outage_moved_it() {
         exit_status: None,
         outage: Some(outage),
     };
-    assert_eq!(heartbeat.lapse(&settings, &outages, time("2:00")), Some(Change::Down(expected)));
+    assert_eq!(
+        heartbeat.lapse(&settings, &outages, time("2:00")),
+        Some(Change::Down(expected))
+    );
 }
