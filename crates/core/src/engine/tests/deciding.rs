@@ -131,6 +131,7 @@ fn a_deadline_is_decided_when_it_has_passed() {
 fn what_waits_is_merged_by_the_time_of_receipt() {
     let mut shell = Shell::with(1..2, &minutely());
     shell.tell(1, 0, Signal::Success);
+    shell.pass(10);
     shell.beat(2, 64);
     shell.tell(1, 80, Signal::Log);
     assert_eq!(
