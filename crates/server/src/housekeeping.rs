@@ -10,7 +10,9 @@ use crate::app::App;
 use crate::loops::Loop;
 
 /// The write-ahead log is moved into the database file beyond this size.
-const WAL_BYTES: u64 = 16 << 20;
+const WAL_BYTES: u64 = 8 << 20;
+/// Beyond this size the writer is held for a moment, so that the file can begin anew.
+const WAL_RESTART_BYTES: u64 = 64 << 20;
 /// Between two looks of the housekeeper.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two runs of retention.
@@ -36,8 +38,9 @@ pub(crate) async fn housekeeper(app: &App) -> Result<(), &'static str> {
             let direction = if step > 0 { "forward" } else { "back" };
             tracing::warn!(%seconds, direction, "the wall clock was stepped; deadlines are judged with care");
         }
-        if app.store.wal_bytes() > WAL_BYTES {
-            match app.store.checkpoint_wal().await {
+        let wal_bytes = app.store.wal_bytes();
+        if wal_bytes > WAL_BYTES {
+            match app.store.checkpoint_wal(wal_bytes > WAL_RESTART_BYTES).await {
                 Ok(()) => _ = app.loops.healed(Loop::Housekeeper),
                 Err(error) => {
                     if app.loops.failed(Loop::Housekeeper, "the write-ahead log cannot be moved") {

@@ -75,7 +75,7 @@ pub async fn heartbeats(data_dir: &Path, seed: Seed, token: impl Fn(u32) -> Stri
         store.sweep(epoch, &chunk, &mut settings).await?;
         engine.swept(&chunk);
     }
-    store.checkpoint_wal().await?;
+    store.checkpoint_wal(true).await?;
     Ok(())
 }
 

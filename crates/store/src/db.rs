@@ -30,6 +30,8 @@ struct Writer {
     connection: SqliteConnection,
     /// A transaction was begun and its end has not been seen: its future may have been dropped.
     open: bool,
+    /// The session before made its commits relaxed.
+    relaxed: bool,
 }
 
 /// The writer's connection, for as long as it is held. Everything that writes goes through one at a time; waiting is
@@ -66,7 +68,7 @@ impl Store {
             .max_connections(4)
             .min_connections(0)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        let writer = Mutex::new(Writer { connection, open: false });
+        let writer = Mutex::new(Writer { connection, open: false, relaxed: false });
         Ok(Store { writer, readers, directory: directory.to_owned(), _lock: lock })
     }
 
@@ -89,21 +91,26 @@ impl Store {
         if session.writer.open {
             session.rollback().await?;
         }
+        if session.writer.relaxed {
+            session.durable().await?;
+        }
         Ok(session)
     }
 
-    /// Moves the write-ahead log into the database file, so that it can begin anew.
-    ///
-    /// The bulk is done without the writer; the short rest with it.
+    /// Moves the write-ahead log into the database file, without the writer; with `restart` the short rest with it, so
+    /// that the file can begin anew (while check-ins keep coming it would grow for ever).
     ///
     /// # Errors
     /// What the disk says.
-    pub async fn checkpoint_wal(&self) -> Result<(), Error> {
+    pub async fn checkpoint_wal(&self, restart: bool) -> Result<(), Error> {
         let attempted = || Error::attempted("move the write-ahead log into the database file");
         let options = SqliteConnectOptions::new().filename(self.directory.join(FILE)).disable_statement_logging();
         let mut other = options.connect().await.map_err(attempted())?;
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut other).await.map_err(attempted())?;
         other.close().await.map_err(attempted())?;
+        if !restart {
+            return Ok(());
+        }
         let mut session = self.session().await?;
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(session.connection()).await.map_err(attempted())?;
         Ok(())
@@ -167,6 +174,28 @@ impl Session<'_> {
             .execute(self.connection())
             .await
             .map_err(Error::attempted("begin a transaction"))?;
+        Ok(())
+    }
+
+    /// Commits from here on need not be on the disk at once (until [`Session::durable`]): the next durable commit takes
+    /// them along, and a crash loses them only together with everything after them. For what can be done again.
+    pub(crate) async fn relaxed(&mut self) -> Result<(), Error> {
+        self.writer.relaxed = true;
+        self.synchronous("PRAGMA synchronous = NORMAL").await
+    }
+
+    /// Commits are on the disk when they return.
+    async fn durable(&mut self) -> Result<(), Error> {
+        self.synchronous("PRAGMA synchronous = FULL").await?;
+        self.writer.relaxed = false;
+        Ok(())
+    }
+
+    async fn synchronous(&mut self, pragma: &'static str) -> Result<(), Error> {
+        sqlx::query(pragma)
+            .execute(self.connection())
+            .await
+            .map_err(Error::attempted("set how commits reach the disk"))?;
         Ok(())
     }
 

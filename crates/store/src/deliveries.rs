@@ -220,6 +220,8 @@ impl Store {
             Finish::NotSent => (SUPERSEDED, now, Some(now.as_micros())),
         };
         let mut session = self.session().await?;
+        // What is lost in a power failure is sent again, with the same key.
+        session.relaxed().await?;
         session.begin().await?;
         let recorded = async {
             let mut count = 0;
