@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use systole_core::delivery::ErrorClass;
 use systole_core::reason::Reason;
@@ -23,6 +24,9 @@ fn check(name: &str, whole: &str) {
 
 /// The same for the part of a document between two marks.
 fn check_part(name: &str, part: &str, lines: &str) {
+    // A document with two parts is written by two tests.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let text = std::fs::read_to_string(root().join(name)).unwrap();
     let (begin, end) = (format!("<!-- generated: {part} -->\n"), format!("<!-- end: {part} -->"));
     let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{name} has no mark {begin}"));
