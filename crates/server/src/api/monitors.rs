@@ -1,0 +1,380 @@
+//! Monitors: making, reading, changing, deleting, and what is done to them.
+
+use systole_core::engine::{Action, Command, MonitorId};
+use systole_core::heartbeat::{Shown, State};
+use systole_core::schedule::Schedule;
+use systole_core::time::{Span, Time};
+use systole_store::Error;
+use systole_store::monitors::{KnownToken, MonitorFields, MonitorFilter, MonitorRow, StoredToken};
+use systole_wire::{
+    HeartbeatStatus, Monitor, MonitorDetail, MonitorInput, MonitorPatch, Page, Warning,
+};
+
+use super::ApiError;
+use super::extract::{Expected, Query};
+use super::fields::{Channels, Written, is_same};
+use crate::app::App;
+use crate::compose::{incident_id, monitor_id};
+use crate::principals::{Principal, Role};
+use crate::provision::{new_token, shown_token, store_token};
+
+/// How often a slug made from a name gets another number before it is given up.
+const SLUGS_MAX: u32 = 200;
+/// How often a change without `If-Match` is tried again when another one came between.
+const TRIES: usize = 5;
+
+/// Which monitors a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct MonitorQuery {
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only in this state.
+    pub state: Option<Shown>,
+    /// Only with this text in the name.
+    pub text: Option<String>,
+    /// Only with this exact name.
+    pub name: Option<String>,
+    /// Only with these labels.
+    pub labels: Vec<(String, String)>,
+    /// Only older than this one.
+    pub before: Option<MonitorId>,
+    /// At most so many; 0 for as many as a page has.
+    pub limit: u32,
+}
+
+const STATES: [Shown; 5] = [Shown::New, Shown::Up, Shown::Late, Shown::Down, Shown::Paused];
+
+impl MonitorQuery {
+    /// From a query's parameters.
+    ///
+    /// # Errors
+    /// Every wrong one.
+    pub fn read(mut query: Query) -> Result<MonitorQuery, ApiError> {
+        let kind = query.word("kind", &["heartbeat", "endpoint", "cronjob", "job", "workload"]);
+        let state = query.word("state", &STATES.map(Shown::word));
+        let mut labels = Vec::new();
+        for label in query.all("label") {
+            match label.split_once('=') {
+                Some((key, value)) => labels.push((key.to_owned(), value.to_owned())),
+                None => query.wrong("label", "must be key=value"),
+            }
+        }
+        let read = MonitorQuery {
+            kind: kind.map(str::to_owned),
+            state: STATES.into_iter().find(|known| Some(known.word()) == state),
+            text: query.text("q"),
+            name: query.text("name"),
+            labels,
+            before: query.cursor(|text| text.parse().ok()),
+            limit: query.limit(),
+        };
+        query.finish().map(|()| read)
+    }
+}
+
+/// Makes a monitor. It is known to check-ins and to the engine when this returns.
+///
+/// # Errors
+/// Wrong fields; a name, slug or token in use.
+pub async fn create(app: &App, by: &Principal, input: MonitorInput) -> Result<Monitor, ApiError> {
+    let MonitorInput::Heartbeat(input) = input;
+    let channels = channels(app, by).await?;
+    let has_slug = input.spec.slug.is_some();
+    let fields = Written { common: input.common, spec: input.spec }.fields(&channels).map_err(ApiError::invalid)?;
+    let (token, stored) = match input.token {
+        Some(token) => imported_token(app, token)?,
+        None => new_token(app)?,
+    };
+    let id = if has_slug { insert(app, by, fields, &token, stored).await? } else { insert_derived(app, by, fields, &token, &stored).await? };
+    read(app, by, id).await
+}
+
+/// A token brought along: no other one, and not a ping key either.
+fn imported_token(app: &App, token: String) -> Result<(String, StoredToken), ApiError> {
+    let is_known = app.ping_tokens.find(app.keys.short_hash(&token), app.now()).is_some();
+    if is_known || app.is_ping_key(&token) {
+        return Err(ApiError::taken("token", "monitor"));
+    }
+    let stored = store_token(app, &token)?;
+    Ok((token, stored))
+}
+
+async fn insert(
+    app: &App,
+    by: &Principal,
+    fields: MonitorFields,
+    token: &str,
+    stored: StoredToken,
+) -> Result<MonitorId, Error> {
+    let (ids, row) = app.store.create_monitors(app.now(), &by.name, by.project, &[(fields, stored)]).await?;
+    let monitor = ids.first().copied().ok_or(Error::Corrupt("a monitor was made without a number"))?;
+    // Before anybody is told the token.
+    app.ping_tokens.insert(KnownToken { hash: app.keys.short_hash(token), monitor });
+    app.engine.apply(row).await;
+    Ok(monitor)
+}
+
+/// With a slug made from the name: `-2`, `-3` and so on where it is in use.
+async fn insert_derived(
+    app: &App,
+    by: &Principal,
+    fields: MonitorFields,
+    token: &str,
+    stored: &StoredToken,
+) -> Result<MonitorId, ApiError> {
+    for n in 1..=SLUGS_MAX {
+        let slug = if n == 1 { fields.slug.clone() } else { format!("{}-{n}", fields.slug) };
+        if app.store.monitor_by_slug(by.project, &slug).await?.is_some() {
+            continue;
+        }
+        match insert(app, by, MonitorFields { slug, ..fields.clone() }, token, stored.clone()).await {
+            Err(Error::Taken { field: "slug", .. }) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(ApiError::field("slug", format!("{SLUGS_MAX} monitors have slugs like {:?}; give one", fields.slug)))
+}
+
+/// One monitor.
+///
+/// # Errors
+/// 404.
+pub async fn read(app: &App, by: &Principal, id: MonitorId) -> Result<Monitor, ApiError> {
+    let row = row(app, by, id).await?;
+    Ok(reply(app, by, &row, &channels(app, by).await?))
+}
+
+/// Monitors, newest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn list(app: &App, by: &Principal, query: &MonitorQuery) -> Result<Page<Monitor>, ApiError> {
+    let limit = if query.limit == 0 { systole_wire::page::DEFAULT_LIMIT } else { query.limit };
+    let filter = MonitorFilter {
+        kind: query.kind.clone(),
+        text: query.text.clone(),
+        name: query.name.clone(),
+        labels: query.labels.clone(),
+        ids: query.state.map(|state| in_state(app, state, query.before)),
+        before: query.before,
+        limit: limit + 1,
+    };
+    let mut rows = app.store.monitors(by.project, &filter).await?;
+    let next = super::cut(&mut rows, limit, |row| row.id.to_string());
+    let channels = channels(app, by).await?;
+    Ok(Page { items: rows.iter().map(|row| reply(app, by, row, &channels)).collect(), next })
+}
+
+/// States are the engine's: which monitors are in this one now.
+fn in_state(app: &App, state: Shown, before: Option<MonitorId>) -> Vec<MonitorId> {
+    let now = app.now();
+    let engine = app.engine.read();
+    let wanted = engine.monitors().filter(|(id, monitor)| {
+        before.is_none_or(|before| *id < before) && monitor.heartbeat.shown(now) == state
+    });
+    wanted.map(|(id, _)| id).collect()
+}
+
+/// Changes what a patch names.
+///
+/// # Errors
+/// Wrong fields, 404, 412, a name or slug in use.
+pub async fn update(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    expected: Expected,
+    patch: MonitorPatch,
+) -> Result<Monitor, ApiError> {
+    edit(app, by, id, expected, |written| {
+        let mut written = written;
+        written.change(patch.clone());
+        written
+    })
+    .await
+}
+
+/// Sets every field: those left out get their defaults. The slug stays where none is given, and so does the token.
+///
+/// # Errors
+/// As [`update`].
+pub async fn replace(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    expected: Expected,
+    input: MonitorInput,
+) -> Result<Monitor, ApiError> {
+    let MonitorInput::Heartbeat(input) = input;
+    if input.token.is_some() {
+        return Err(ApiError::field("token", "cannot be changed; ask for another by rotate-token"));
+    }
+    edit(app, by, id, expected, |written| {
+        let mut spec = input.spec.clone();
+        spec.slug = spec.slug.or(written.spec.slug);
+        Written { common: input.common.clone(), spec }
+    })
+    .await
+}
+
+async fn edit(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    expected: Expected,
+    change: impl Fn(Written) -> Written,
+) -> Result<Monitor, ApiError> {
+    let channels = channels(app, by).await?;
+    for _ in 0..TRIES {
+        let row = row(app, by, id).await?;
+        expected.check(row.rev)?;
+        let fields = change(Written::of(&row.fields, &channels)).fields(&channels).map_err(ApiError::invalid)?;
+        if is_same(&fields, &row.fields) {
+            return Ok(reply(app, by, &row, &channels));
+        }
+        if let Some(edited) = app.store.update_monitor(app.now(), &by.name, &row, &fields).await? {
+            app.engine.apply(edited).await;
+            return read(app, by, id).await;
+        }
+    }
+    Err(ApiError::conflict("changed_meanwhile", "it is being changed by others all the time; try again"))
+}
+
+/// Deletes a monitor; its open incident is resolved.
+///
+/// # Errors
+/// 404, 412.
+pub async fn delete(app: &App, by: &Principal, id: MonitorId, expected: Expected) -> Result<(), ApiError> {
+    let row = row(app, by, id).await?;
+    expected.check(row.rev)?;
+    let deleted = app.store.command(command(app, by, id, Action::Delete)).await?;
+    app.ping_tokens.remove(id);
+    app.engine.apply(deleted).await;
+    Ok(())
+}
+
+/// Nothing is expected of it until it is resumed, or reports; its open incident is resolved.
+///
+/// # Errors
+/// 404.
+pub async fn pause(app: &App, by: &Principal, id: MonitorId) -> Result<Monitor, ApiError> {
+    act(app, by, id, Action::Pause, |state| state != State::Paused).await
+}
+
+/// As new, until it reports.
+///
+/// # Errors
+/// 404.
+pub async fn resume(app: &App, by: &Principal, id: MonitorId) -> Result<Monitor, ApiError> {
+    act(app, by, id, Action::Resume, |state| state == State::Paused).await
+}
+
+/// What changes nothing is answered without a command.
+async fn act(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    action: Action,
+    changes: impl Fn(State) -> bool,
+) -> Result<Monitor, ApiError> {
+    row(app, by, id).await?;
+    let state = app.engine.read().monitor(id).map(|monitor| monitor.heartbeat.state);
+    if state.is_none_or(changes) {
+        let done = app.store.command(command(app, by, id, action)).await?;
+        app.engine.apply(done).await;
+    }
+    read(app, by, id).await
+}
+
+fn command(app: &App, by: &Principal, id: MonitorId, action: Action) -> Command {
+    Command { at: app.now(), monitor: Some(id), by: by.name.clone(), action }
+}
+
+/// Gives it another token; the former one works for `overlap` beside it.
+///
+/// # Errors
+/// 404.
+pub async fn rotate_token(app: &App, by: &Principal, id: MonitorId, overlap: Span) -> Result<Monitor, ApiError> {
+    row(app, by, id).await?;
+    let (token, stored) = new_token(app)?;
+    let now = app.now();
+    let until = now + overlap;
+    app.store.rotate_token(now, id, &stored, until).await?;
+    app.ping_tokens.rotate(KnownToken { hash: app.keys.short_hash(&token), monitor: id }, until, now);
+    read(app, by, id).await
+}
+
+/// A monitor's row.
+///
+/// # Errors
+/// 404.
+pub(super) async fn row(app: &App, by: &Principal, id: MonitorId) -> Result<MonitorRow, ApiError> {
+    app.store.monitor(by.project, id).await?.ok_or_else(|| ApiError::not_found("monitor"))
+}
+
+async fn channels(app: &App, by: &Principal) -> Result<Channels, Error> {
+    app.store.channels(by.project).await.map(Channels)
+}
+
+fn reply(app: &App, by: &Principal, row: &MonitorRow, channels: &Channels) -> Monitor {
+    let now = app.now();
+    let Written { common, spec } = Written::of(&row.fields, channels);
+    let known = app.engine.read().monitor(row.id).cloned();
+    let heartbeat = known.as_ref().map(|monitor| &monitor.heartbeat);
+    let token = (by.role >= Role::Editor).then(|| shown_token(app, &row.token_cipher).ok()).flatten();
+    let time = |at: Time| (at != Time::NEVER && at != Time::MIN).then(|| at.to_string());
+    let status = HeartbeatStatus {
+        ping_url: token.as_deref().map(|token| app.ping_url(token)),
+        token,
+        last_checkin_at: known.as_ref().and_then(|monitor| time(monitor.last_checkin)),
+        next_expected_at: heartbeat.and_then(|heartbeat| time(heartbeat.awaited)),
+        open_runs: heartbeat.map_or(0, |heartbeat| u32::try_from(heartbeat.runs().len()).unwrap_or(u32::MAX)),
+        failures: heartbeat.map_or(0, |heartbeat| heartbeat.failures.into()),
+        recoveries: heartbeat.map_or(0, |heartbeat| heartbeat.successes.into()),
+    };
+    let open = known.as_ref().and_then(systole_core::engine::Monitor::open_incident);
+    Monitor {
+        id: monitor_id(row.id),
+        rev: row.rev,
+        common,
+        state: heartbeat.map_or(Shown::New, |heartbeat| heartbeat.shown(now)).word().to_owned(),
+        since: time(heartbeat.map_or(row.created_at, |heartbeat| heartbeat.shown_since(now))),
+        maintenance: false,
+        open_incident: open.map(|incident| incident_id(incident.number)),
+        warnings: warnings(app, &row.fields, channels, now),
+        created_at: row.created_at.to_string(),
+        detail: MonitorDetail::Heartbeat { spec, status },
+    }
+}
+
+fn warnings(app: &App, fields: &MonitorFields, channels: &Channels, now: Time) -> Vec<Warning> {
+    let warning = |code: &str, message: String| Warning { code: code.to_owned(), message };
+    let mut warnings = Vec::new();
+    if !channels.reach(fields.channels.as_deref()) {
+        let message = "nobody is told when it goes down: it resolves to no channel; make one, or name one here";
+        warnings.push(warning("no_channel", message.to_owned()));
+    }
+    if names_loopback(app) {
+        let message = format!("its ping URL begins with {}, which only this machine can reach; set --base-url", app.base_url);
+        warnings.push(warning("loopback_base_url", message));
+    }
+    warnings.extend(schedule_warnings(&fields.settings.schedule, now));
+    warnings
+}
+
+/// What may surprise in a schedule, as warnings.
+pub(super) fn schedule_warnings(schedule: &Schedule, now: Time) -> impl Iterator<Item = Warning> {
+    schedule.warnings_after(now).into_iter().map(|message| Warning { code: "schedule".to_owned(), message })
+}
+
+/// Whether ping URLs name this machine because nobody said how it is reached.
+pub fn names_loopback(app: &App) -> bool {
+    let host = url::Url::parse(&app.base_url).ok().and_then(|url| url.host().map(|host| host.to_owned()));
+    let is_loopback = match host {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+        None => false,
+    };
+    app.config.base_url.is_none() && is_loopback
+}
