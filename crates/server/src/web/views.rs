@@ -40,6 +40,8 @@ pub enum State {
     Pending,
     /// Of an attempt: it failed. Of a delivery: given up.
     Dead,
+    /// Of a delivery: needless before it was sent.
+    Superseded,
 }
 
 impl State {
@@ -61,13 +63,14 @@ impl State {
             State::Delivered => "Delivered",
             State::Pending => "Pending",
             State::Dead => "Failed",
+            State::Superseded => "Not sent",
         }
     }
 
     /// The class that carries shape and colour in `systole.css`.
     pub const fn class(self) -> &'static str {
         match self {
-            State::New | State::Unknown => "s-ring",
+            State::New | State::Unknown | State::Superseded => "s-ring",
             State::Up | State::Resolved | State::Delivered => "s-up",
             State::Late => "s-late",
             State::Degraded | State::Partial => "s-partial",
@@ -96,6 +99,7 @@ impl State {
             State::Delivered => "delivered",
             State::Pending => "pending",
             State::Dead => "dead",
+            State::Superseded => "superseded",
         }
     }
 }

@@ -1,0 +1,261 @@
+//! Incidents: the list, one of them, and what people do to it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use axum::extract::{Form, Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use systole_core::time::{Span, Time};
+use systole_store::Error;
+use systole_store::deliveries::{DeliveryFilter, DeliveryRow};
+use systole_store::incidents::{EventRow, IncidentFilter, IncidentRow};
+
+use super::monitors::incident_row;
+use super::reply::{Failure, Reply, page, see};
+use super::visitor::Visitor;
+use super::{Pages, frame, overview, sentences};
+use crate::api::parse_incident_id;
+use crate::api::incidents as api;
+use crate::app::App;
+use crate::compose::monitor_id;
+use crate::web::render;
+use crate::web::text::{Untrusted, absolute};
+use crate::web::views::{self, Attempt, IncidentView, IncidentsView, State as Shape, TimelineEntry};
+
+const ROWS: u32 = 50;
+const NOTE_MAX: usize = 4_000;
+const TIMELINE_SHOWN: usize = 100;
+const DELIVERIES_SHOWN: u32 = 50;
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Asked {
+    state: String,
+    cursor: String,
+}
+
+/// `GET /incidents`: open ones first, then the newest. The first page begins with the open ones; a cursor is `o` or `r`
+/// for which of the two, and the number before.
+pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Query(asked): Query<Asked>) -> Reply {
+    let app = &pages.app;
+    let state = match asked.state.as_str() {
+        "open" => Some(Shape::Open),
+        "resolved" => Some(Shape::Resolved),
+        _ => None,
+    };
+    let (mut open, mut before) = (state != Some(Shape::Resolved), None);
+    if let Some((which, number)) = asked.cursor.split_at_checked(1) {
+        open = which != "r" && open;
+        before = number.parse().ok();
+    }
+    let mut rows = Vec::new();
+    let read = async |open, before, limit: usize| {
+        let limit = u32::try_from(limit).unwrap_or(ROWS);
+        app.store.incidents(visitor.project(), &IncidentFilter { open: Some(open), monitor: None, before, limit }).await
+    };
+    let wanted = ROWS as usize + 1;
+    let mut kinds = Vec::new();
+    if open {
+        rows.extend(read(true, before, wanted).await?);
+        kinds.resize(rows.len(), 'o');
+        before = None;
+    }
+    if rows.len() < wanted && state != Some(Shape::Open) {
+        rows.extend(read(false, before, wanted - rows.len()).await?);
+        kinds.resize(rows.len(), 'r');
+    }
+    let has_more = rows.len() > ROWS as usize;
+    rows.truncate(ROWS as usize);
+    let last = rows.last().zip(kinds.get(rows.len().saturating_sub(1))).filter(|_| has_more);
+    let now = app.now();
+    let view = IncidentsView {
+        frame: frame::frame(&pages, &visitor).await?,
+        state,
+        next: last.map(|(row, kind)| format!("{kind}{}", row.number).into()),
+        rows: rows.iter().map(|row| incident_row(row, now)).collect(),
+    };
+    Ok(page(StatusCode::OK, render::incidents(&view)))
+}
+
+/// `GET /incidents/{number}`.
+pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path(number): Path<String>) -> Reply {
+    let app = &pages.app;
+    let number = parse_incident_id(&number).ok_or(Failure::NotFound)?;
+    let row = app.store.incident(visitor.project(), number).await?.ok_or(Failure::NotFound)?;
+    let events = app.store.events(number).await?;
+    let filter = DeliveryFilter { incident: Some(number), limit: DELIVERIES_SHOWN, ..DeliveryFilter::default() };
+    let deliveries = app.store.deliveries(visitor.project(), &filter).await?;
+    let monitor = app.store.monitor(visitor.project(), row.monitor).await?;
+    let now = app.now();
+    let state = app.engine.read().monitor(row.monitor).map(|monitor| monitor.heartbeat.shown(now));
+    let view = IncidentView {
+        frame: frame::frame(&pages, &visitor).await?,
+        number,
+        monitor_id: monitor.as_ref().map(|monitor| monitor_id(monitor.id)),
+        monitor: row.monitor_name.clone().into(),
+        labels: overview::labels(&row.labels),
+        state: sentences::incident_state(&row),
+        monitor_state: state.map_or(Shape::Down, sentences::state),
+        severity: row.severity.clone().into(),
+        started_at: row.started_at,
+        detected_at: row.detected_at,
+        resolved_at: row.resolved_at,
+        what: sentences::what(&row, now).into(),
+        told: sentences::told(&row, &events, &deliveries, now).into(),
+        evidence: evidence(&row),
+        runbook_url: monitor.map(|monitor| monitor.fields.runbook_url).unwrap_or_default().into(),
+        body: body(app, &row).await?,
+        timeline: timeline(&events, &deliveries, now),
+        deliveries: delivery_rows(app, &deliveries, &events).await?,
+    };
+    Ok(page(StatusCode::OK, render::incident(&view)))
+}
+
+fn evidence(row: &IncidentRow) -> Vec<(&'static str, Untrusted)> {
+    let evidence = &row.evidence;
+    let mut known: Vec<(&'static str, Untrusted)> = Vec::new();
+    let reason = sentences::reason(&row.reason);
+    known.push(("Reason", reason.map_or(row.reason.as_str(), |reason| reason.sentence()).into()));
+    let time = |micros: i64| absolute(Time::from_micros(micros));
+    let began = if row.reason == "overran" { "Began" } else { "Expected" };
+    known.push(("Last check-in", evidence.last_checkin_at.map_or_else(|| "none".to_owned(), time).into()));
+    known.extend(evidence.expected_at.map(|at| (began, time(at).into())));
+    known.extend(evidence.exit_status.map(|status| ("Exit status", status.to_string().into())));
+    known.extend(evidence.message.clone().map(|message| ("It said", message.into())));
+    for (from, until) in evidence.outage.iter().chain(&evidence.outages) {
+        let text = format!("Systole itself heard nobody from {} to {}", time(*from), time(*until));
+        known.push(("Outage of ours", text.into()));
+    }
+    if row.reopened > 0 {
+        known.push(("Reopened", crate::web::text::count(row.reopened as usize, "time").into()));
+    }
+    known
+}
+
+/// What the failing check-in sent, as long as it is the monitor's last failing one.
+async fn body(app: &App, row: &IncidentRow) -> Result<Vec<u8>, Error> {
+    if !matches!(row.reason.as_str(), "exit_status" | "reported_failure") {
+        return Ok(Vec::new());
+    }
+    let Some(position) = app.engine.read().monitor(row.monitor).map(|monitor| monitor.last_failing) else {
+        return Ok(Vec::new());
+    };
+    let found = app.store.checkins(row.monitor, position, 20).await?;
+    let told = found.into_iter().find(|found| found.record.checkin.at == row.started_at);
+    Ok(told.map(|found| found.record.body).unwrap_or_default())
+}
+
+/// What happened, newest first, deliveries among it.
+fn timeline(events: &[EventRow], deliveries: &[DeliveryRow], now: Time) -> Vec<TimelineEntry> {
+    let happened = events.iter().map(|event| TimelineEntry {
+        at: event.at,
+        what: sentences::happened(event).into(),
+        why: sentences::why_happened(event, now).into(),
+    });
+    let told = deliveries.iter().filter_map(|row| {
+        let (what, why) = match row.state {
+            "delivered" => (format!("{} was told: {}", row.channel_name, sentences::told_event(&row.kind)), None),
+            "dead" => (format!("{} could not be told", row.channel_name), row.detail.clone()),
+            "superseded" => (format!("{} was not told", row.channel_name), row.detail.clone()),
+            _ => return None,
+        };
+        Some(TimelineEntry { at: row.finished_at?, what: what.into(), why: why.unwrap_or_default().into() })
+    });
+    let mut entries: Vec<TimelineEntry> = happened.chain(told).collect();
+    // Stable, and reversed twice: of the same instant the later one stands above.
+    entries.reverse();
+    entries.sort_by_key(|entry| Reverse(entry.at));
+    entries.truncate(TIMELINE_SHOWN);
+    entries
+}
+
+async fn delivery_rows(
+    app: &App,
+    deliveries: &[DeliveryRow],
+    events: &[EventRow],
+) -> Result<Vec<views::DeliveryRow>, Error> {
+    let mut rows = Vec::with_capacity(deliveries.len());
+    for row in deliveries {
+        let attempts = app.store.attempts(row.id).await?;
+        let reopened = events.iter().any(|event| event.seq == row.seq && event.kind == "triggered" && event.reopened > 0);
+        let event = if reopened { "opened again" } else { sentences::told_event(&row.kind) };
+        let name = if row.channel_name.is_empty() { "a deleted channel" } else { &row.channel_name };
+        rows.push(views::DeliveryRow {
+            channel: name.into(),
+            event: event.into(),
+            state: delivery_state(row.state),
+            at: row.decided_at,
+            next_try: (row.state == "pending" && row.attempts > 0).then_some(row.next_at),
+            attempts: attempts.iter().map(attempt).collect(),
+        });
+    }
+    Ok(rows)
+}
+
+/// The page's word for a delivery's state.
+pub(super) fn delivery_state(word: &str) -> Shape {
+    match word {
+        "delivered" => Shape::Delivered,
+        "pending" => Shape::Pending,
+        "superseded" => Shape::Superseded,
+        _ => Shape::Dead,
+    }
+}
+
+fn attempt(attempt: &systole_store::deliveries::Attempt) -> Attempt {
+    let is_delivered = attempt.outcome == "delivered";
+    let outcome = match attempt.status {
+        Some(_) => attempt.detail.clone(),
+        None if attempt.detail.is_empty() => attempt.outcome.replace('_', " "),
+        None => attempt.detail.clone(),
+    };
+    Attempt {
+        at: attempt.at,
+        took: Span::from_micros(attempt.latency.as_micros()),
+        state: if is_delivered { Shape::Delivered } else { Shape::Dead },
+        outcome: outcome.into(),
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Act {
+    text: String,
+    back: String,
+}
+
+/// `POST /incidents/{number}/acknowledge`, `/resolve`, `/note`.
+pub(super) async fn act(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Path((number, action)): Path<(String, String)>,
+    Form(form): Form<Act>,
+) -> Reply {
+    let by = visitor.editor()?;
+    let app = &pages.app;
+    let number = parse_incident_id(&number).ok_or(Failure::NotFound)?;
+    let done = match action.as_str() {
+        "acknowledge" => api::acknowledge(app, by, number, None).await.map(|_| format!("You have incident #{number}.")),
+        "resolve" => api::resolve(app, by, number, None).await.map(|_| format!("Incident #{number} is resolved.")),
+        "note" => {
+            let text = form.text.trim();
+            if text.is_empty() || text.chars().count() > NOTE_MAX {
+                let why = format!("A note has 1 to {NOTE_MAX} characters. Go back: what you typed is still there.");
+                return Err(Failure::Refused(StatusCode::UNPROCESSABLE_ENTITY, "This is no note".to_owned(), why));
+            }
+            api::note(app, by, number, text.to_owned()).await.map(|_| "The note is on the timeline.".to_owned())
+        }
+        _ => return Err(Failure::NotFound),
+    };
+    match done {
+        Ok(done) => pages.notices.say(&visitor, false, done),
+        // Somebody else, or the job itself, was faster: the page shows how it stands.
+        Err(error) if error.status() == StatusCode::CONFLICT => {
+            pages.notices.say(&visitor, true, super::reply::sentence(&error.problem().detail));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let back = if form.back == "/" { "/".to_owned() } else { format!("/incidents/{number}") };
+    Ok(see(&back))
+}
