@@ -19,13 +19,24 @@ pub const SESSION_COOKIE: &str = "systole_session";
 
 /// The token of `Authorization: Bearer …`.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+    let (scheme, token) = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .trim()
+        .split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim())
+        .filter(|token| !token.is_empty())
 }
 
 /// The session's id.
 pub fn session(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     cookies.flat_map(|text| text.split(';')).find_map(|cookie| {
         let (name, value) = cookie.trim().split_once('=')?;
         (name == SESSION_COOKIE && !value.is_empty()).then_some(value)
@@ -37,19 +48,30 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
 /// `Sec-Fetch-Site` says it; older browsers say `Origin`. A request with neither is refused: browsers always send one
 /// with an unsafe request.
 pub fn is_same_origin(headers: &HeaderMap, base_url: &str) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
     if let Some(site) = text("sec-fetch-site") {
         return site == "same-origin";
     }
-    let Some(origin) = text(ORIGIN.as_str()) else { return false };
-    let is_base = url::Url::parse(base_url).is_ok_and(|base| base.origin().ascii_serialization() == origin);
-    let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let Some(origin) = text(ORIGIN.as_str()) else {
+        return false;
+    };
+    let is_base =
+        url::Url::parse(base_url).is_ok_and(|base| base.origin().ascii_serialization() == origin);
+    let host = origin
+        .strip_prefix("https://")
+        .or_else(|| origin.strip_prefix("http://"));
     is_base || host.is_some_and(|host| !host.is_empty() && text(HOST.as_str()) == Some(host))
 }
 
 /// The address that a request comes from.
 pub fn peer(extensions: &Extensions) -> IpAddr {
-    extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
+    extensions
+        .get::<Peer>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0)
 }
 
 /// Who asks: by bearer token, else by session.
@@ -60,20 +82,34 @@ pub async fn identify(app: &App, parts: &Parts) -> Result<Principal, ApiError> {
     let headers = &parts.headers;
     if let Some(token) = bearer(headers) {
         let known = app.principals.by_token(&app.keys, token);
-        return known.ok_or_else(|| refused(app, parts, "this token is not known; it may have been deleted"));
+        return known.ok_or_else(|| {
+            refused(
+                app,
+                parts,
+                "this token is not known; it may have been deleted",
+            )
+        });
     }
     if headers.contains_key(AUTHORIZATION) {
-        return Err(ApiError::unauthorized("Authorization must read: Bearer TOKEN"));
+        return Err(ApiError::unauthorized(
+            "Authorization must read: Bearer TOKEN",
+        ));
     }
     let Some(session) = session(headers) else {
-        return Err(ApiError::unauthorized("a token is needed: send Authorization: Bearer TOKEN"));
+        return Err(ApiError::unauthorized(
+            "a token is needed: send Authorization: Bearer TOKEN",
+        ));
     };
-    let known = app.principals.by_session(&app.store, &app.keys, session, app.now()).await?;
+    let known = app
+        .principals
+        .by_session(&app.store, &app.keys, session, app.now())
+        .await?;
     let Some(principal) = known else {
         return Err(refused(app, parts, "the session is over; sign in again"));
     };
     if !parts.method.is_safe() && !is_same_origin(headers, &app.base_url) {
-        let detail = "a request with a session must come from a page of this server; others send a token";
+        let detail =
+            "a request with a session must come from a page of this server; others send a token";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "cross_origin", detail));
     }
     Ok(principal)
@@ -91,7 +127,11 @@ fn refused(app: &App, parts: &Parts, detail: &str) -> ApiError {
 /// # Errors
 /// 403.
 pub fn require(principal: Principal, needs: Role) -> Result<Principal, ApiError> {
-    if principal.role >= needs { Ok(principal) } else { Err(ApiError::forbidden(principal.role, needs)) }
+    if principal.role >= needs {
+        Ok(principal)
+    } else {
+        Err(ApiError::forbidden(principal.role, needs))
+    }
 }
 
 macro_rules! roles {
@@ -131,19 +171,33 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
     fn tokens_and_sessions_are_found_among_other_headers() {
         for (value, token) in [
-            ("Bearer abc", Some("abc")), ("bearer  abc ", Some("abc")), ("Basic abc", None), ("Bearer", None), ("Bearer ", None),
+            ("Bearer abc", Some("abc")),
+            ("bearer  abc ", Some("abc")),
+            ("Basic abc", None),
+            ("Bearer", None),
+            ("Bearer ", None),
         ] {
-            assert_eq!(bearer(&headers(&[("authorization", value)])), token, "{value:?}");
+            assert_eq!(
+                bearer(&headers(&[("authorization", value)])),
+                token,
+                "{value:?}"
+            );
         }
         for (value, id) in [
-            ("systole_session=x", Some("x")), ("a=b; systole_session=y=z; c=d", Some("y=z")), ("systole_sessions=x", None),
-            ("systole_session=", None), ("", None),
+            ("systole_session=x", Some("x")),
+            ("a=b; systole_session=y=z; c=d", Some("y=z")),
+            ("systole_sessions=x", None),
+            ("systole_session=", None),
+            ("", None),
         ] {
             assert_eq!(session(&headers(&[("cookie", value)])), id, "{value:?}");
         }
@@ -154,13 +208,31 @@ mod tests {
         let base = "https://systole.example.com";
         for (given, expected) in [
             (&[("sec-fetch-site", "same-origin")][..], true),
-            (&[("sec-fetch-site", "cross-site"), ("origin", "https://systole.example.com")], false),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("origin", "https://systole.example.com"),
+                ],
+                false,
+            ),
             (&[("sec-fetch-site", "same-site")], false),
             (&[("sec-fetch-site", "none")], false),
             (&[("origin", "https://systole.example.com")], true),
-            (&[("origin", "https://systole.example.com.evil.test")], false),
-            (&[("origin", "http://10.0.0.5:8080"), ("host", "10.0.0.5:8080")], true),
-            (&[("origin", "http://evil.test"), ("host", "10.0.0.5:8080")], false),
+            (
+                &[("origin", "https://systole.example.com.evil.test")],
+                false,
+            ),
+            (
+                &[
+                    ("origin", "http://10.0.0.5:8080"),
+                    ("host", "10.0.0.5:8080"),
+                ],
+                true,
+            ),
+            (
+                &[("origin", "http://evil.test"), ("host", "10.0.0.5:8080")],
+                false,
+            ),
             (&[("origin", "null"), ("host", "null")], false),
             (&[], false),
         ] {
@@ -170,7 +242,11 @@ mod tests {
 
     #[test]
     fn a_role_may_what_those_below_it_may() {
-        let of = |role| Principal { name: "x".to_owned(), role, project: 1 };
+        let of = |role| Principal {
+            name: "x".to_owned(),
+            role,
+            project: 1,
+        };
         assert!(require(of(Role::Admin), Role::Viewer).is_ok());
         for role in [Role::Metrics, Role::Agent, Role::Probe] {
             let error = require(of(role), Role::Viewer).unwrap_err();

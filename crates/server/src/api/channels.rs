@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 use systole_core::time::Span;
 use systole_store::channels::{ChannelFields, ChannelRow};
-use systole_wire::{Attempt, Channel, ChannelInput, ChannelPatch, DurationText, FieldError, Page, REDACTED};
+use systole_wire::{
+    Attempt, Channel, ChannelInput, ChannelPatch, DurationText, FieldError, Page, REDACTED,
+};
 
 use super::ApiError;
 use super::extract::{Expected, Query};
@@ -28,7 +30,10 @@ pub async fn create(app: &App, by: &Principal, input: ChannelInput) -> Result<Ch
     let given = input.config.clone();
     let draft = Draft::of(input);
     let (fields, config) = draft.fields(app, &Map::new())?;
-    let id = app.store.create_channel(app.now(), by.project, &fields).await?;
+    let id = app
+        .store
+        .create_channel(app.now(), by.project, &fields)
+        .await?;
     app.deliverer.nudge();
     let mut channel = read(app, by, id).await?;
     for (name, value) in config {
@@ -57,7 +62,10 @@ pub async fn list(app: &App, by: &Principal, mut query: Query) -> Result<Page<Ch
     let mut rows = app.store.channels(by.project).await?;
     rows.retain(|row| before.is_none_or(|before| row.id < before));
     let next = super::cut(&mut rows, limit, |row| channel_id(row.id));
-    Ok(Page { items: rows.iter().map(|row| reply(app, by, row)).collect(), next })
+    Ok(Page {
+        items: rows.iter().map(|row| reply(app, by, row)).collect(),
+        next,
+    })
 }
 
 /// Changes what a patch names. `config` is replaced as a whole; in it, `(secret)` stands for the secret there is.
@@ -88,7 +96,10 @@ pub async fn replace(
     edit(app, by, id, expected, |draft| {
         let kind = input.kind.clone();
         let input = Draft::of(input.clone());
-        Draft { is_kind_kept: kind == draft.kind, ..input }
+        Draft {
+            is_kind_kept: kind == draft.kind,
+            ..input
+        }
     })
     .await
 }
@@ -115,19 +126,31 @@ async fn edit(
         if is_same {
             return Ok(reply(app, by, &row));
         }
-        if app.store.update_channel(app.now(), id, row.rev, &fields).await? {
+        if app
+            .store
+            .update_channel(app.now(), id, row.rev, &fields)
+            .await?
+        {
             app.deliverer.nudge();
             return read(app, by, id).await;
         }
     }
-    Err(ApiError::conflict("changed_meanwhile", "it is being changed by others all the time; try again"))
+    Err(ApiError::conflict(
+        "changed_meanwhile",
+        "it is being changed by others all the time; try again",
+    ))
 }
 
 /// Deletes a channel; what waits for it is given up, visibly.
 ///
 /// # Errors
 /// 404, 412.
-pub async fn delete(app: &App, by: &Principal, id: i64, expected: Expected) -> Result<(), ApiError> {
+pub async fn delete(
+    app: &App,
+    by: &Principal,
+    id: i64,
+    expected: Expected,
+) -> Result<(), ApiError> {
     expected.check(row(app, by, id).await?.rev)?;
     app.store.delete_channel(app.now(), id).await?;
     app.deliverer.nudge();
@@ -140,12 +163,17 @@ pub async fn delete(app: &App, by: &Principal, id: i64, expected: Expected) -> R
 /// 404.
 pub async fn test(app: &App, by: &Principal, id: i64) -> Result<Attempt, ApiError> {
     row(app, by, id).await?;
-    let attempt = deliverer::test(app, id).await?.ok_or_else(|| ApiError::not_found("channel"))?;
+    let attempt = deliverer::test(app, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("channel"))?;
     Ok(super::deliveries::attempt(1, &attempt))
 }
 
 async fn row(app: &App, by: &Principal, id: i64) -> Result<ChannelRow, ApiError> {
-    app.store.channel(by.project, id).await?.ok_or_else(|| ApiError::not_found("channel"))
+    app.store
+        .channel(by.project, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("channel"))
 }
 
 /// A channel as people write it.
@@ -171,7 +199,9 @@ impl Draft {
             config: input.config,
             default: input.default.unwrap_or(true),
             system: input.system.unwrap_or(false),
-            remind_every: input.remind_every.unwrap_or_else(|| DurationText(REMIND_EVERY.to_string())),
+            remind_every: input
+                .remind_every
+                .unwrap_or_else(|| DurationText(REMIND_EVERY.to_string())),
             // People read chats and mail; programs want each message.
             digest: input.digest.unwrap_or(!is_webhook),
         }
@@ -204,18 +234,32 @@ impl Draft {
     }
 
     /// To be stored, and the settings in clear. Secrets left out or redacted are those of `stored`.
-    fn fields(self, app: &App, stored: &Map<String, Value>) -> Result<(ChannelFields, Map<String, Value>), ApiError> {
+    fn fields(
+        self,
+        app: &App,
+        stored: &Map<String, Value>,
+    ) -> Result<(ChannelFields, Map<String, Value>), ApiError> {
         let mut errors = Vec::new();
         if !self.is_kind_kept {
-            errors.push(FieldError::new("kind", "cannot be changed; make another channel"));
+            errors.push(FieldError::new(
+                "kind",
+                "cannot be changed; make another channel",
+            ));
         }
         if parse_channel_id(&self.name).is_some() {
-            errors.push(FieldError::new("name", "has the form of a channel's id; choose another"));
+            errors.push(FieldError::new(
+                "name",
+                "has the form of a channel's id; choose another",
+            ));
         }
         let remind_every = span("remind_every", &self.remind_every, &mut errors);
         let config = completed(&self.kind, self.config, stored, random()?);
         if let Err(wrong) = Config::parse(&self.kind, &Value::Object(config.clone())) {
-            errors.extend(wrong.into_iter().map(|error| FieldError::new(error.field, error.detail)));
+            errors.extend(
+                wrong
+                    .into_iter()
+                    .map(|error| FieldError::new(error.field, error.detail)),
+            );
         }
         let Some(remind_every) = remind_every.filter(|_| errors.is_empty()) else {
             return Err(ApiError::invalid(errors));
@@ -249,7 +293,9 @@ fn completed(
     }
     let mut whole = Value::Object(config.clone());
     complete(kind, &mut whole, random);
-    let Value::Object(mut whole) = whole else { return config };
+    let Value::Object(mut whole) = whole else {
+        return config;
+    };
     for (name, known) in stored {
         if !config.contains_key(name) && whole.contains_key(name) {
             whole.insert(name.clone(), known.clone());
@@ -260,7 +306,9 @@ fn completed(
 
 fn restore(given: &mut Value, known: &Value) {
     match (given, known) {
-        (given @ Value::String(_), known) if given.as_str() == Some(REDACTED) => *given = known.clone(),
+        (given @ Value::String(_), known) if given.as_str() == Some(REDACTED) => {
+            *given = known.clone()
+        }
         (Value::Object(given), Value::Object(known)) => {
             for (name, value) in given {
                 if let Some(known) = known.get(name) {
@@ -318,7 +366,11 @@ fn reply(app: &App, by: &Principal, row: &ChannelRow) -> Channel {
 /// Paths and queries of such URLs are credentials as often as not.
 fn shorten_urls(config: &mut Map<String, Value>) {
     for value in config.values_mut() {
-        if let Some(url) = value.as_str().and_then(|text| url::Url::parse(text).ok()).filter(|url| url.has_host()) {
+        if let Some(url) = value
+            .as_str()
+            .and_then(|text| url::Url::parse(text).ok())
+            .filter(|url| url.has_host())
+        {
             *value = Value::from(redacted(&url));
         }
     }
@@ -331,7 +383,9 @@ mod tests {
     use super::*;
 
     fn object(value: Value) -> Map<String, Value> {
-        let Value::Object(fields) = value else { panic!("{value}") };
+        let Value::Object(fields) = value else {
+            panic!("{value}")
+        };
         fields
     }
 
@@ -339,7 +393,10 @@ mod tests {
     fn secrets_stay_unless_they_are_given_anew() {
         let stored = json!({"url": "https://a.test/", "secret": "whsec_old", "headers": {"x-key": "old", "x-more": "old"}});
         for (given, expected) in [
-            (json!({"url": "https://b.test/"}), json!({"url": "https://b.test/", "secret": "whsec_old"})),
+            (
+                json!({"url": "https://b.test/"}),
+                json!({"url": "https://b.test/", "secret": "whsec_old"}),
+            ),
             (
                 json!({"url": "https://a.test/", "secret": REDACTED, "headers": {"x-key": REDACTED, "x-new": "n"}}),
                 json!({"url": "https://a.test/", "secret": "whsec_old", "headers": {"x-key": "old", "x-new": "n"}}),
@@ -349,15 +406,28 @@ mod tests {
                 json!({"url": "https://a.test/", "secret": "whsec_new"}),
             ),
         ] {
-            let made = completed("webhook", object(given.clone()), &object(stored.clone()), [7; 32]);
+            let made = completed(
+                "webhook",
+                object(given.clone()),
+                &object(stored.clone()),
+                [7; 32],
+            );
             assert_eq!(Value::Object(made), expected, "{given}");
         }
     }
 
     #[test]
     fn a_new_webhook_gets_a_secret() {
-        let made = completed("webhook", object(json!({"url": "https://a.test/"})), &Map::new(), [7; 32]);
-        assert!(made["secret"].as_str().unwrap().starts_with("whsec_"), "{made:?}");
+        let made = completed(
+            "webhook",
+            object(json!({"url": "https://a.test/"})),
+            &Map::new(),
+            [7; 32],
+        );
+        assert!(
+            made["secret"].as_str().unwrap().starts_with("whsec_"),
+            "{made:?}"
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use systole_core::time::Span;
 use systole_wire::{FieldError, Problem};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
@@ -38,7 +38,11 @@ impl ApiError {
 
     /// Wrong parameters of a query.
     pub fn query(errors: Vec<FieldError>) -> ApiError {
-        let detail = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let detail = errors
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
         let mut error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", detail);
         error.problem.errors = errors;
         error
@@ -46,7 +50,11 @@ impl ApiError {
 
     /// There is no such object here, or it belongs to somebody else.
     pub fn not_found(what: &str) -> ApiError {
-        ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"))
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("there is no such {what}"),
+        )
     }
 
     /// It contradicts what is.
@@ -70,7 +78,11 @@ impl ApiError {
 
     /// It is promised and not there yet.
     pub fn not_built(what: &str) -> ApiError {
-        ApiError::new(StatusCode::NOT_IMPLEMENTED, "not_built", format!("{what} not built yet"))
+        ApiError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "not_built",
+            format!("{what} not built yet"),
+        )
     }
 
     /// Nobody is known by what was given.
@@ -80,14 +92,21 @@ impl ApiError {
 
     /// Known, and not allowed.
     pub fn forbidden(has: Role, needs: Role) -> ApiError {
-        let detail = format!("this takes the role {}, and yours is {}", needs.word(), has.word());
+        let detail = format!(
+            "this takes the role {}, and yours is {}",
+            needs.word(),
+            has.word()
+        );
         ApiError::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
     /// Too often.
     pub fn too_many(wait: Span) -> ApiError {
         let detail = "too many refused requests from this address";
-        ApiError { wait: Some(wait), ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
+        ApiError {
+            wait: Some(wait),
+            ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+        }
     }
 
     /// The status.
@@ -103,7 +122,10 @@ impl ApiError {
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> ApiError {
-        ApiError { problem: Box::new(problem), wait: None }
+        ApiError {
+            problem: Box::new(problem),
+            wait: None,
+        }
     }
 }
 
@@ -124,7 +146,11 @@ impl From<systole_store::Error> for ApiError {
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> ApiError {
         tracing::error!(error = %crate::chain(&error), "a request failed");
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            error.to_string(),
+        )
     }
 }
 
@@ -132,9 +158,15 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut reply = (self.status(), axum::Json(&*self.problem)).into_response();
         let headers = reply.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(systole_wire::problem::CONTENT_TYPE));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(systole_wire::problem::CONTENT_TYPE),
+        );
         if self.problem.status == 401 {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"systole\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"systole\""),
+            );
         }
         if let Some(wait) = self.wait {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_seconds().max(1)));

@@ -7,9 +7,9 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use serde_json::Value;
+use systole_wire::FieldError;
 use systole_wire::page::{DEFAULT_LIMIT, MOST};
 use systole_wire::strict::{self, Read, shortened, suggestion};
-use systole_wire::FieldError;
 
 use super::ApiError;
 
@@ -33,7 +33,11 @@ impl<T: Read, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> Result<Input<T>, ApiError> {
         let value = body(request).await?.ok_or_else(|| {
-            ApiError::new(StatusCode::BAD_REQUEST, "malformed_json", "the body is empty; JSON is expected")
+            ApiError::new(
+                StatusCode::BAD_REQUEST,
+                "malformed_json",
+                "the body is empty; JSON is expected",
+            )
         })?;
         read(value).map(Input)
     }
@@ -45,18 +49,35 @@ pub struct OptionalInput<T>(pub T);
 impl<T: Read, S: Send + Sync> FromRequest<S> for OptionalInput<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> Result<OptionalInput<T>, ApiError> {
-        let value = body(request).await?.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let value = body(request)
+            .await?
+            .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         read(value).map(OptionalInput)
     }
 }
 
 async fn body(request: Request) -> Result<Option<Value>, ApiError> {
-    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let kind = kind
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     let reading = axum::body::to_bytes(request.into_body(), BODY_MAX);
-    let bytes = tokio::time::timeout(BODY_TIME, reading).await.map_err(|_| {
-        ApiError::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body did not come within 30 s")
-    })?;
+    let bytes = tokio::time::timeout(BODY_TIME, reading)
+        .await
+        .map_err(|_| {
+            ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body did not come within 30 s",
+            )
+        })?;
     let bytes = bytes.map_err(|_| {
         let detail = "the body could not be read to its end; it can have 1 MiB";
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
@@ -65,8 +86,15 @@ async fn body(request: Request) -> Result<Option<Value>, ApiError> {
         return Ok(None);
     }
     if kind != "application/json" {
-        let detail = format!("the body is said to be {:?}; send Content-Type: application/json", shortened(&kind));
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+        let detail = format!(
+            "the body is said to be {:?}; send Content-Type: application/json",
+            shortened(&kind)
+        );
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "not_json",
+            detail,
+        ));
     }
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
         let detail = format!("the body is not JSON: {error}");
@@ -81,12 +109,16 @@ pub struct Expected(pub Option<i64>);
 impl<S: Send + Sync> FromRequestParts<S> for Expected {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Expected, ApiError> {
-        let Some(header) = parts.headers.get(IF_MATCH) else { return Ok(Expected(None)) };
+        let Some(header) = parts.headers.get(IF_MATCH) else {
+            return Ok(Expected(None));
+        };
         let text = header.to_str().unwrap_or_default().trim();
         if text == "*" {
             return Ok(Expected(None));
         }
-        let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let quoted = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
         let rev = quoted.unwrap_or(text).parse().map_err(|_| {
             let detail = "If-Match holds the object's rev in quotes, for example \"3\"";
             ApiError::new(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", detail)
@@ -126,14 +158,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 impl Query {
     /// Of its text.
     pub fn of(text: &str) -> Query {
-        let given = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
-        Query { given, ..Query::default() }
+        let given = url::form_urlencoded::parse(text.as_bytes())
+            .into_owned()
+            .collect();
+        Query {
+            given,
+            ..Query::default()
+        }
     }
 
     /// Every value of a parameter that may be repeated.
     pub fn all(&mut self, name: &'static str) -> Vec<String> {
         self.known.push(name);
-        let (taken, left) = std::mem::take(&mut self.given).into_iter().partition(|(given, _)| given == name);
+        let (taken, left) = std::mem::take(&mut self.given)
+            .into_iter()
+            .partition(|(given, _)| given == name);
         self.given = left;
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(_, value)| value).collect()
@@ -153,14 +192,28 @@ impl Query {
         let given = self.text(name)?;
         let known = words.iter().find(|word| **word == given).copied();
         if known.is_none() {
-            let close = suggestion(&given, words).map(|word| format!("; did you mean {word}?")).unwrap_or_default();
-            self.wrong(name, format!("{:?} is none of {}{close}", shortened(&given), words.join(", ")));
+            let close = suggestion(&given, words)
+                .map(|word| format!("; did you mean {word}?"))
+                .unwrap_or_default();
+            self.wrong(
+                name,
+                format!(
+                    "{:?} is none of {}{close}",
+                    shortened(&given),
+                    words.join(", ")
+                ),
+            );
         }
         known
     }
 
     /// A parameter with a form of its own.
-    pub fn parsed<T>(&mut self, name: &'static str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        form: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let given = self.text(name)?;
         let parsed = parse(&given);
         if parsed.is_none() {
@@ -172,12 +225,17 @@ impl Query {
     /// How many items a page may have.
     pub fn limit(&mut self) -> u32 {
         let parse = |text: &str| text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-        self.parsed("limit", "a number from 1 to 500", parse).unwrap_or(DEFAULT_LIMIT)
+        self.parsed("limit", "a number from 1 to 500", parse)
+            .unwrap_or(DEFAULT_LIMIT)
     }
 
     /// Where the page begins.
     pub fn cursor<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        self.parsed("cursor", "a cursor; take it from `next` of the page before", parse)
+        self.parsed(
+            "cursor",
+            "a cursor; take it from `next` of the page before",
+            parse,
+        )
     }
 
     /// Says what is wrong.
@@ -198,7 +256,11 @@ impl Query {
             };
             self.errors.push(FieldError::new(shortened(&name), message));
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::query(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::query(self.errors))
+        }
     }
 }
 
@@ -214,7 +276,12 @@ mod tests {
         assert_eq!(query.cursor(|text| text.parse::<u32>().ok()), None);
         query.text("kind");
         let error = query.finish().unwrap_err();
-        let said: Vec<String> = error.problem().errors.iter().map(ToString::to_string).collect();
+        let said: Vec<String> = error
+            .problem()
+            .errors
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         for (i, expected) in [
             "limit: \"900\" is not a number from 1 to 500",
             "state: \"uup\" is none of up, down; did you mean up?",

@@ -13,7 +13,8 @@ use systole_store::channels::ChannelRow;
 use systole_store::monitors::MonitorFields;
 use systole_wire::strict::{shortened, suggestion};
 use systole_wire::{
-    Dialect, DurationText, FieldError, HeartbeatSpec, MonitorCommon, MonitorPatch, ScheduleSpec, Severity, rules,
+    Dialect, DurationText, FieldError, HeartbeatSpec, MonitorCommon, MonitorPatch, ScheduleSpec,
+    Severity, rules,
 };
 
 use super::ids::parse_channel_id;
@@ -28,12 +29,19 @@ impl Channels {
     /// Of a name, else of an id.
     fn find(&self, given: &str) -> Option<&ChannelRow> {
         let named = self.0.iter().find(|channel| channel.fields.name == given);
-        named.or_else(|| parse_channel_id(given).and_then(|id| self.0.iter().find(|channel| channel.id == id)))
+        named.or_else(|| {
+            parse_channel_id(given).and_then(|id| self.0.iter().find(|channel| channel.id == id))
+        })
     }
 
     /// Names of ids; deleted ones are left out.
     fn names(&self, ids: &[i64]) -> Vec<String> {
-        let of = |id: &i64| self.0.iter().find(|channel| channel.id == *id).map(|channel| channel.fields.name.clone());
+        let of = |id: &i64| {
+            self.0
+                .iter()
+                .find(|channel| channel.id == *id)
+                .map(|channel| channel.fields.name.clone())
+        };
         ids.iter().filter_map(of).collect()
     }
 
@@ -52,13 +60,22 @@ impl Channels {
                 Some(channel) if ids.contains(&channel.id) => {}
                 Some(channel) => ids.push(channel.id),
                 None => {
-                    let names: Vec<&str> = self.0.iter().map(|channel| channel.fields.name.as_str()).collect();
+                    let names: Vec<&str> = self
+                        .0
+                        .iter()
+                        .map(|channel| channel.fields.name.as_str())
+                        .collect();
                     let advice = match (suggestion(text, &names), names.is_empty()) {
                         (Some(close), _) => format!("did you mean {close:?}?"),
                         (None, true) => "there are none yet; make one first".to_owned(),
-                        (None, false) => format!("there are {}", names[..names.len().min(10)].join(", ")),
+                        (None, false) => {
+                            format!("there are {}", names[..names.len().min(10)].join(", "))
+                        }
                     };
-                    let message = format!("no channel has the name or id {:?}; {advice}", shortened(text));
+                    let message = format!(
+                        "no channel has the name or id {:?}; {advice}",
+                        shortened(text)
+                    );
                     errors.push(FieldError::new(format!("channels[{i}]"), message));
                 }
             }
@@ -89,7 +106,10 @@ impl Written {
             runbook_url: some(&fields.runbook_url),
             channels: fields.channels.as_deref().map(|ids| channels.names(ids)),
         };
-        Written { common, spec: spec(fields) }
+        Written {
+            common,
+            spec: spec(fields),
+        }
     }
 
     /// Lays a change over it.
@@ -115,7 +135,10 @@ impl Written {
         set(&mut spec.max_runtime, change.max_runtime);
         set(&mut spec.early_window, change.early_window);
         set(&mut spec.fail_threshold, change.fail_threshold.map(Some));
-        set(&mut spec.recovery_threshold, change.recovery_threshold.map(Some));
+        set(
+            &mut spec.recovery_threshold,
+            change.recovery_threshold.map(Some),
+        );
     }
 
     /// To be stored; the slug is made from the name where there is none.
@@ -125,8 +148,14 @@ impl Written {
     pub fn fields(self, channels: &Channels) -> Result<MonitorFields, Vec<FieldError>> {
         let mut errors = Vec::new();
         let Written { common, spec } = self;
-        let named = common.channels.as_deref().map(|given| channels.resolve(given, &mut errors));
-        let slug = spec.slug.clone().unwrap_or_else(|| rules::slug_from_name(&common.name));
+        let named = common
+            .channels
+            .as_deref()
+            .map(|given| channels.resolve(given, &mut errors));
+        let slug = spec
+            .slug
+            .clone()
+            .unwrap_or_else(|| rules::slug_from_name(&common.name));
         let settings = settings(&spec, &mut errors);
         match settings {
             Some(settings) if errors.is_empty() => Ok(MonitorFields {
@@ -134,7 +163,12 @@ impl Written {
                 slug,
                 description: common.description,
                 severity: common.severity.as_str().to_owned(),
-                labels: common.labels.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect(),
+                labels: common
+                    .labels
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>()
+                    .into_iter()
+                    .collect(),
                 owner: common.owner.unwrap_or_default(),
                 runbook_url: common.runbook_url.unwrap_or_default(),
                 channels: named,
@@ -148,23 +182,37 @@ impl Written {
 /// Whether a change changes nothing.
 pub fn is_same(a: &MonitorFields, b: &MonitorFields) -> bool {
     let text = |fields: &MonitorFields| {
-        [&fields.name, &fields.slug, &fields.description, &fields.severity, &fields.owner, &fields.runbook_url]
-            .map(String::clone)
+        [
+            &fields.name,
+            &fields.slug,
+            &fields.description,
+            &fields.severity,
+            &fields.owner,
+            &fields.runbook_url,
+        ]
+        .map(String::clone)
     };
-    text(a) == text(b) && a.labels == b.labels && a.channels == b.channels && a.settings == b.settings
+    text(a) == text(b)
+        && a.labels == b.labels
+        && a.channels == b.channels
+        && a.settings == b.settings
 }
 
 /// The severity of a stored word.
 pub fn severity(word: &str) -> Severity {
     let all = [Severity::Info, Severity::Warning, Severity::Error];
-    all.into_iter().find(|severity| severity.as_str() == word).unwrap_or_default()
+    all.into_iter()
+        .find(|severity| severity.as_str() == word)
+        .unwrap_or_default()
 }
 
 fn spec(fields: &MonitorFields) -> HeartbeatSpec {
     let settings = &fields.settings;
     let text = |span: Span| DurationText(span.to_string());
     let schedule = match &settings.schedule {
-        Schedule::Every(period) => ScheduleSpec::Every { every: text(*period) },
+        Schedule::Every(period) => ScheduleSpec::Every {
+            every: text(*period),
+        },
         Schedule::Cron(cron) => ScheduleSpec::Cron {
             cron: cron.expression().to_owned(),
             timezone: Some(cron.timezone().to_owned()),
@@ -188,21 +236,31 @@ fn spec(fields: &MonitorFields) -> HeartbeatSpec {
 
 /// A duration; what is wrong with it goes to `errors`.
 pub fn span(field: &str, text: &DurationText, errors: &mut Vec<FieldError>) -> Option<Span> {
-    Span::parse(text.as_str()).map_err(|message| errors.push(FieldError::new(field, message))).ok()
+    Span::parse(text.as_str())
+        .map_err(|message| errors.push(FieldError::new(field, message)))
+        .ok()
 }
 
 /// A schedule; what is wrong with it goes to `errors`.
 pub fn schedule(spec: &ScheduleSpec, errors: &mut Vec<FieldError>) -> Option<Schedule> {
     let read = match spec {
         ScheduleSpec::Every { every } => return period(every, errors),
-        ScheduleSpec::Cron { cron, timezone, dialect } => {
+        ScheduleSpec::Cron {
+            cron,
+            timezone,
+            dialect,
+        } => {
             let dialect = match dialect {
                 Some(Dialect::Kubernetes) => schedule::Dialect::Kubernetes,
                 Some(Dialect::Classic) | None => schedule::Dialect::Classic,
             };
             let zone = timezone.as_deref().unwrap_or("UTC");
             Schedule::cron(cron, zone, dialect).map_err(|error| {
-                let message = if error.field == "cron" { error.pointed(cron) } else { error.message.clone() };
+                let message = if error.field == "cron" {
+                    error.pointed(cron)
+                } else {
+                    error.message.clone()
+                };
                 FieldError::new(format!("schedule.{}", error.field), message)
             })
         }
@@ -213,12 +271,16 @@ pub fn schedule(spec: &ScheduleSpec, errors: &mut Vec<FieldError>) -> Option<Sch
 fn period(every: &DurationText, errors: &mut Vec<FieldError>) -> Option<Schedule> {
     let period = span("schedule.every", every, errors)?;
     let schedule = Schedule::every(period);
-    schedule.map_err(|error| errors.push(FieldError::new("schedule.every", error.message))).ok()
+    schedule
+        .map_err(|error| errors.push(FieldError::new("schedule.every", error.message)))
+        .ok()
 }
 
 fn settings(spec: &HeartbeatSpec, errors: &mut Vec<FieldError>) -> Option<Settings> {
     let schedule = schedule(&spec.schedule, errors);
-    let mut optional = |field: &str, text: &Option<DurationText>| text.as_ref().and_then(|text| span(field, text, errors));
+    let mut optional = |field: &str, text: &Option<DurationText>| {
+        text.as_ref().and_then(|text| span(field, text, errors))
+    };
     let grace = optional("grace", &spec.grace);
     let start_grace = optional("start_grace", &spec.start_grace);
     let max_runtime = optional("max_runtime", &spec.max_runtime);
@@ -251,7 +313,6 @@ fn settings(spec: &HeartbeatSpec, errors: &mut Vec<FieldError>) -> Option<Settin
     })
 }
 
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -260,33 +321,96 @@ mod tests {
     use super::*;
 
     fn written(schedule: serde_json::Value, more: serde_json::Value) -> Written {
-        let mut value = json!({"kind": "heartbeat", "name": "Nightly Backup", "schedule": schedule});
-        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut value =
+            json!({"kind": "heartbeat", "name": "Nightly Backup", "schedule": schedule});
+        value
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let MonitorInput::Heartbeat(input) = systole_wire::strict::from_value(value).unwrap();
-        Written { common: input.common, spec: input.spec }
+        Written {
+            common: input.common,
+            spec: input.spec,
+        }
     }
 
     #[test]
     fn what_means_nothing_is_refused_at_its_field() {
         let every = || json!({"every": "1h"});
         for (schedule, more, field, rule) in [
-            (json!({"every": "500ms"}), json!({}), "schedule.every", "second"),
-            (json!({"every": "0"}), json!({}), "schedule.every", "second"),
-            (json!({"every": "401d"}), json!({}), "schedule.every", "400 days"),
-            (json!({"every": "soon"}), json!({}), "schedule.every", "duration"),
-            (json!({"cron": "0 25 * * *"}), json!({}), "schedule.cron", "^^"),
-            (json!({"cron": "0 2 * * *", "timezone": "Mars/Base"}), json!({}), "schedule.timezone", "Mars/Base"),
+            (
+                json!({"every": "500ms"}),
+                json!({}),
+                "schedule.every",
+                "at least 1s",
+            ),
+            (
+                json!({"every": "0"}),
+                json!({}),
+                "schedule.every",
+                "at least 1s",
+            ),
+            (
+                json!({"every": "401d"}),
+                json!({}),
+                "schedule.every",
+                "400 days",
+            ),
+            (
+                json!({"every": "soon"}),
+                json!({}),
+                "schedule.every",
+                "duration",
+            ),
+            (
+                json!({"cron": "0 25 * * *"}),
+                json!({}),
+                "schedule.cron",
+                "^^",
+            ),
+            (
+                json!({"cron": "0 2 * * *", "timezone": "Mars/Base"}),
+                json!({}),
+                "schedule.timezone",
+                "Mars/Base",
+            ),
             (every(), json!({"grace": "401d"}), "grace", "400 days"),
             (every(), json!({"grace": "-5m"}), "grace", "negative"),
-            (every(), json!({"start_grace": "x"}), "start_grace", "duration"),
-            (every(), json!({"max_runtime": "0"}), "max_runtime", "overrun"),
-            (every(), json!({"early_window": "1m"}), "early_window", "cron"),
-            (every(), json!({"channels": ["nobody"]}), "channels[0]", "nobody"),
+            (
+                every(),
+                json!({"start_grace": "x"}),
+                "start_grace",
+                "duration",
+            ),
+            (
+                every(),
+                json!({"max_runtime": "0"}),
+                "max_runtime",
+                "overrun",
+            ),
+            (
+                every(),
+                json!({"early_window": "1m"}),
+                "early_window",
+                "cron",
+            ),
+            (
+                every(),
+                json!({"channels": ["nobody"]}),
+                "channels[0]",
+                "nobody",
+            ),
         ] {
-            let errors = written(schedule.clone(), more.clone()).fields(&Channels(Vec::new())).unwrap_err();
+            let errors = written(schedule.clone(), more.clone())
+                .fields(&Channels(Vec::new()))
+                .unwrap_err();
             assert_eq!(errors.len(), 1, "{schedule} {more}: {errors:?}");
             assert_eq!(errors[0].field, field, "{schedule} {more}");
-            assert!(errors[0].message.contains(rule), "{schedule} {more}: {}", errors[0].message);
+            assert!(
+                errors[0].message.contains(rule),
+                "{schedule} {more}: {}",
+                errors[0].message
+            );
         }
     }
 
@@ -294,14 +418,28 @@ mod tests {
     fn what_was_stored_reads_as_it_was_written() {
         for (schedule, more) in [
             (json!({"every": "6h"}), json!({})),
-            (json!({"every": 90}), json!({"grace": "0", "fail_threshold": 3, "labels": {"b": "1", "a": "2"}})),
-            (json!({"cron": "0 2 * * *"}), json!({"start_grace": "5m", "early_window": "0", "owner": "ops"})),
-            (json!({"cron": "0 2 * * *", "timezone": "Europe/Oslo", "dialect": "kubernetes"}), json!({"channels": []})),
+            (
+                json!({"every": 90}),
+                json!({"grace": "0", "fail_threshold": 3, "labels": {"b": "1", "a": "2"}}),
+            ),
+            (
+                json!({"cron": "0 2 * * *"}),
+                json!({"start_grace": "5m", "early_window": "0", "owner": "ops"}),
+            ),
+            (
+                json!({"cron": "0 2 * * *", "timezone": "Europe/Oslo", "dialect": "kubernetes"}),
+                json!({"channels": []}),
+            ),
         ] {
             let channels = Channels(Vec::new());
-            let stored = written(schedule.clone(), more.clone()).fields(&channels).unwrap();
+            let stored = written(schedule.clone(), more.clone())
+                .fields(&channels)
+                .unwrap();
             let again = Written::of(&stored, &channels).fields(&channels).unwrap();
-            assert!(is_same(&stored, &again), "{schedule} {more}: {stored:?} {again:?}");
+            assert!(
+                is_same(&stored, &again),
+                "{schedule} {more}: {stored:?} {again:?}"
+            );
             assert_eq!(stored.slug, "nightly-backup");
         }
     }

@@ -32,7 +32,10 @@ impl CheckinCursor {
     pub fn parse(text: &str) -> Option<CheckinCursor> {
         let (position, skip) = text.split_once('.')?;
         let skip = skip.parse().ok().filter(|skip| *skip <= 100_000)?;
-        Some(CheckinCursor { position: Position::from_u64(u64::from_str_radix(position, 16).ok()?), skip })
+        Some(CheckinCursor {
+            position: Position::from_u64(u64::from_str_radix(position, 16).ok()?),
+            skip,
+        })
     }
 
     fn text(self) -> String {
@@ -53,9 +56,15 @@ pub async fn checkins(
 ) -> Result<Page<Checkin>, ApiError> {
     monitors::row(app, by, id).await?;
     let limit = limit as usize;
-    let from = cursor.unwrap_or(CheckinCursor { position: newest(app, id), skip: 0 });
+    let from = cursor.unwrap_or(CheckinCursor {
+        position: newest(app, id),
+        skip: 0,
+    });
     // The starts of the runs that end on this page may lie beyond it.
-    let found = app.store.checkins(id, from.position, from.skip + limit + LOOK_BACK).await?;
+    let found = app
+        .store
+        .checkins(id, from.position, from.skip + limit + LOOK_BACK)
+        .await?;
     let numbered = numbered(&found);
     let numbered = numbered.get(from.skip..).unwrap_or_default();
     let beats: Vec<Beat> = numbered.iter().map(|(_, found)| beat(found)).collect();
@@ -65,29 +74,56 @@ pub async fn checkins(
             durations[end] = run.duration(&beats);
         }
     }
-    let items = numbered.iter().zip(durations).take(limit).map(|((cursor, found), duration)| reply(*cursor, found, duration));
+    let items = numbered
+        .iter()
+        .zip(durations)
+        .take(limit)
+        .map(|((cursor, found), duration)| reply(*cursor, found, duration));
     let next = numbered.get(limit).map(|(cursor, _)| cursor.text());
-    Ok(Page { items: items.collect(), next })
+    Ok(Page {
+        items: items.collect(),
+        next,
+    })
 }
 
 fn newest(app: &App, id: MonitorId) -> Position {
-    app.engine.read().monitor(id).map_or(Position::NONE, |monitor| monitor.last)
+    app.engine
+        .read()
+        .monitor(id)
+        .map_or(Position::NONE, |monitor| monitor.last)
 }
 
 /// Each with its place: its row, and how many of that row's are newer.
 fn numbered(found: &[FoundCheckin]) -> Vec<(CheckinCursor, &FoundCheckin)> {
-    let mut place = CheckinCursor { position: Position::NONE, skip: 0 };
+    let mut place = CheckinCursor {
+        position: Position::NONE,
+        skip: 0,
+    };
     let number = |found: &FoundCheckin, place: &mut CheckinCursor| {
-        let skip = if found.position == place.position { place.skip + 1 } else { 0 };
-        *place = CheckinCursor { position: found.position, skip };
+        let skip = if found.position == place.position {
+            place.skip + 1
+        } else {
+            0
+        };
+        *place = CheckinCursor {
+            position: found.position,
+            skip,
+        };
         *place
     };
-    found.iter().map(|found| (number(found, &mut place), found)).collect()
+    found
+        .iter()
+        .map(|found| (number(found, &mut place), found))
+        .collect()
 }
 
 fn beat(found: &FoundCheckin) -> Beat {
     let checkin = found.record.checkin;
-    Beat { at: checkin.at, signal: checkin.signal, run: checkin.run }
+    Beat {
+        at: checkin.at,
+        signal: checkin.signal,
+        run: checkin.run,
+    }
 }
 
 const fn exit_status(signal: Signal) -> Option<u8> {
@@ -123,7 +159,9 @@ fn reply(cursor: CheckinCursor, found: &FoundCheckin, duration: Option<Span>) ->
         source: record.source.map(|source| source.to_string()),
         user_agent: some(&record.user_agent),
         message: some(&record.message),
-        body_base64: body.is_none().then(|| base64::engine::general_purpose::STANDARD.encode(&record.body)),
+        body_base64: body
+            .is_none()
+            .then(|| base64::engine::general_purpose::STANDARD.encode(&record.body)),
         body: body.filter(|text| !text.is_empty()),
         body_truncated: record.body_truncated,
     }
@@ -133,9 +171,9 @@ fn reply(cursor: CheckinCursor, found: &FoundCheckin, duration: Option<Span>) ->
 fn text(body: &[u8], truncated: bool) -> Option<String> {
     match std::str::from_utf8(body) {
         Ok(text) => Some(text.to_owned()),
-        Err(error) if truncated && error.error_len().is_none() => {
-            body.get(..error.valid_up_to()).and_then(|whole| String::from_utf8(whole.to_vec()).ok())
-        }
+        Err(error) if truncated && error.error_len().is_none() => body
+            .get(..error.valid_up_to())
+            .and_then(|whole| String::from_utf8(whole.to_vec()).ok()),
         Err(_) => None,
     }
 }
@@ -156,15 +194,25 @@ pub async fn runs(
     let most = settings.max_runtime.unwrap_or(settings.grace);
     let limit = limit as usize;
     // Always from the newest: what ended a run may lie on an earlier page than its start.
-    let depth = if before.is_none() { (limit * 2 + LOOK_BACK).min(RUNS_FROM) } else { RUNS_FROM };
+    let depth = if before.is_none() {
+        (limit * 2 + LOOK_BACK).min(RUNS_FROM)
+    } else {
+        RUNS_FROM
+    };
     let found = app.store.checkins(id, newest(app, id), depth).await?;
     let beats: Vec<Beat> = found.iter().map(beat).collect();
     let numbered = numbered(&found);
     let now = app.now();
-    let began = |run: &Paired| run.start.or(run.end).map_or(Time::MIN, |index| beats[index].at);
+    let began = |run: &Paired| {
+        run.start
+            .or(run.end)
+            .map_or(Time::MIN, |index| beats[index].at)
+    };
     let mut runs = pair(&beats);
     runs.retain(|run| before.is_none_or(|before| began(run) < before));
-    let next = super::cut(&mut runs, u32::try_from(limit).unwrap_or(u32::MAX), |run| began(run).as_micros().to_string());
+    let next = super::cut(&mut runs, u32::try_from(limit).unwrap_or(u32::MAX), |run| {
+        began(run).as_micros().to_string()
+    });
     let items = runs.iter().map(|run| {
         let standing = run.standing(&beats, now, most);
         let first = run.start.or(run.end).map(|index| numbered[index].0);
@@ -176,7 +224,9 @@ pub async fn runs(
             slot: None,
             started_at: at(run.start),
             finished_at: at(run.end),
-            duration: run.duration(&beats).map(|duration| DurationText(duration.to_string())),
+            duration: run
+                .duration(&beats)
+                .map(|duration| DurationText(duration.to_string())),
             outcome: match standing {
                 Standing::Running => RunOutcome::Running,
                 Standing::Success => RunOutcome::Success,
@@ -186,7 +236,10 @@ pub async fn runs(
             exit_status: run.end.and_then(|end| exit_status(beats[end].signal)),
         }
     });
-    Ok(Page { items: items.collect(), next })
+    Ok(Page {
+        items: items.collect(),
+        next,
+    })
 }
 
 /// An entry of the timeline of one of a monitor's incidents.
@@ -211,10 +264,19 @@ pub async fn events(
     limit: u32,
 ) -> Result<Page<MonitorEvent>, ApiError> {
     monitors::row(app, by, id).await?;
-    let mut rows = app.store.events_of_monitor(id, before.unwrap_or(i64::MAX), limit + 1).await?;
+    let mut rows = app
+        .store
+        .events_of_monitor(id, before.unwrap_or(i64::MAX), limit + 1)
+        .await?;
     let next = super::cut(&mut rows, limit, |row| row.seq.to_string());
-    let items = rows.iter().map(|row| MonitorEvent { incident_id: incident_id(row.incident), event: event(row) });
-    Ok(Page { items: items.collect(), next })
+    let items = rows.iter().map(|row| MonitorEvent {
+        incident_id: incident_id(row.incident),
+        event: event(row),
+    });
+    Ok(Page {
+        items: items.collect(),
+        next,
+    })
 }
 
 #[cfg(test)]
@@ -236,7 +298,10 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back() {
-        let cursor = CheckinCursor { position: Position::new(3, 77), skip: 12 };
+        let cursor = CheckinCursor {
+            position: Position::new(3, 77),
+            skip: 12,
+        };
         assert_eq!(CheckinCursor::parse(&cursor.text()), Some(cursor));
         for wrong in ["", "1", "x.1", "1.x", "1.999999999"] {
             assert_eq!(CheckinCursor::parse(wrong), None, "{wrong}");

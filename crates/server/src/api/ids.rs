@@ -68,7 +68,13 @@ mod tests {
 
     #[test]
     fn an_incident_goes_by_its_id_or_its_number() {
-        for (text, number) in [("inc_12", Some(12)), ("12", Some(12)), ("mon_12", None), ("012", None), ("", None)] {
+        for (text, number) in [
+            ("inc_12", Some(12)),
+            ("12", Some(12)),
+            ("mon_12", None),
+            ("012", None),
+            ("", None),
+        ] {
             assert_eq!(parse_incident_id(text), number, "{text}");
         }
         assert_eq!(parse_channel_id(&channel_id(7)), Some(7));

@@ -49,23 +49,43 @@ impl IncidentQuery {
 ///
 /// # Errors
 /// What the database says.
-pub async fn list(app: &App, by: &Principal, query: &IncidentQuery) -> Result<Page<Incident>, ApiError> {
-    let limit = if query.limit == 0 { systole_wire::page::DEFAULT_LIMIT } else { query.limit };
+pub async fn list(
+    app: &App,
+    by: &Principal,
+    query: &IncidentQuery,
+) -> Result<Page<Incident>, ApiError> {
+    let limit = if query.limit == 0 {
+        systole_wire::page::DEFAULT_LIMIT
+    } else {
+        query.limit
+    };
     let open = query.state.map(|state| state != "resolved");
-    let mut filter = IncidentFilter { open, monitor: query.monitor, before: query.before, limit: limit + 1 };
+    let mut filter = IncidentFilter {
+        open,
+        monitor: query.monitor,
+        before: query.before,
+        limit: limit + 1,
+    };
     let mut rows: Vec<IncidentRow> = Vec::new();
     // The database tells open from resolved; which of the open ones are taken is told here.
     loop {
         let found = app.store.incidents(by.project, &filter).await?;
         let is_last = found.len() <= limit as usize;
         filter.before = found.last().map(|row| row.number);
-        rows.extend(found.into_iter().filter(|row| query.state.is_none_or(|state| state == "open" || state == row.state)));
+        rows.extend(found.into_iter().filter(|row| {
+            query
+                .state
+                .is_none_or(|state| state == "open" || state == row.state)
+        }));
         if is_last || rows.len() > limit as usize {
             break;
         }
     }
     let next = super::cut(&mut rows, limit, |row| row.number.to_string());
-    Ok(Page { items: rows.iter().map(|row| reply(app, row, None)).collect(), next })
+    Ok(Page {
+        items: rows.iter().map(|row| reply(app, row, None)).collect(),
+        next,
+    })
 }
 
 /// One incident with its timeline.
@@ -91,49 +111,108 @@ pub async fn acknowledge(
     let row = row(app, by, number).await?;
     match (phase(app, &row), note) {
         (Some(Phase::Triggered), note) => {
-            act(app, by, &row, Action::Acknowledge { incident: number, note }).await?;
+            act(
+                app,
+                by,
+                &row,
+                Action::Acknowledge {
+                    incident: number,
+                    note,
+                },
+            )
+            .await?;
         }
         (Some(Phase::Acknowledged), None) => {}
-        (Some(Phase::Acknowledged), Some(note)) => act(app, by, &row, Action::Note { incident: number, note }).await?,
+        (Some(Phase::Acknowledged), Some(note)) => {
+            act(
+                app,
+                by,
+                &row,
+                Action::Note {
+                    incident: number,
+                    note,
+                },
+            )
+            .await?
+        }
         (Some(Phase::Resolved(_)) | None, _) => return Err(not_open(&row)),
     }
     let incident = read(app, by, number).await?;
     // It may have been resolved in the same moment.
-    if incident.state == IncidentState::Triggered { Err(not_decided()) } else { Ok(incident) }
+    if incident.state == IncidentState::Triggered {
+        Err(not_decided())
+    } else {
+        Ok(incident)
+    }
 }
 
 /// It is over, says a person.
 ///
 /// # Errors
 /// 404; 409 when it is over already.
-pub async fn resolve(app: &App, by: &Principal, number: u64, note: Option<String>) -> Result<Incident, ApiError> {
+pub async fn resolve(
+    app: &App,
+    by: &Principal,
+    number: u64,
+    note: Option<String>,
+) -> Result<Incident, ApiError> {
     let row = row(app, by, number).await?;
     match phase(app, &row) {
         Some(Phase::Triggered | Phase::Acknowledged) => {
-            act(app, by, &row, Action::Resolve { incident: number, note }).await?;
+            act(
+                app,
+                by,
+                &row,
+                Action::Resolve {
+                    incident: number,
+                    note,
+                },
+            )
+            .await?;
         }
         Some(Phase::Resolved(_)) | None => return Err(not_open(&row)),
     }
     let incident = read(app, by, number).await?;
-    if incident.state == IncidentState::Resolved { Ok(incident) } else { Err(not_decided()) }
+    if incident.state == IncidentState::Resolved {
+        Ok(incident)
+    } else {
+        Err(not_decided())
+    }
 }
 
 /// Something for its timeline.
 ///
 /// # Errors
 /// 404; 409 once it has been over for a while.
-pub async fn note(app: &App, by: &Principal, number: u64, text: String) -> Result<Incident, ApiError> {
+pub async fn note(
+    app: &App,
+    by: &Principal,
+    number: u64,
+    text: String,
+) -> Result<Incident, ApiError> {
     let row = row(app, by, number).await?;
     if phase(app, &row).is_none() {
         let detail = "it has been over for more than five minutes; its timeline is closed";
         return Err(ApiError::conflict("closed", detail));
     }
-    act(app, by, &row, Action::Note { incident: number, note: text }).await?;
+    act(
+        app,
+        by,
+        &row,
+        Action::Note {
+            incident: number,
+            note: text,
+        },
+    )
+    .await?;
     read(app, by, number).await
 }
 
 async fn row(app: &App, by: &Principal, number: u64) -> Result<IncidentRow, ApiError> {
-    app.store.incident(by.project, number).await?.ok_or_else(|| ApiError::not_found("incident"))
+    app.store
+        .incident(by.project, number)
+        .await?
+        .ok_or_else(|| ApiError::not_found("incident"))
 }
 
 /// Where it stands in the engine's memory; `None` when its monitor has forgotten it.
@@ -144,15 +223,26 @@ fn phase(app: &App, row: &IncidentRow) -> Option<Phase> {
 }
 
 async fn act(app: &App, by: &Principal, row: &IncidentRow, action: Action) -> Result<(), ApiError> {
-    let command = Command { at: app.now(), monitor: Some(row.monitor), by: by.name.clone(), action };
+    let command = Command {
+        at: app.now(),
+        monitor: Some(row.monitor),
+        by: by.name.clone(),
+        action,
+    };
     let done = app.store.command(command).await?;
     app.engine.apply(done).await;
     Ok(())
 }
 
 fn not_open(row: &IncidentRow) -> ApiError {
-    let since = row.resolved_at.map(|at| format!(" since {at}")).unwrap_or_default();
-    let detail = format!("incident {} is not open: it is {}{since}", row.number, row.state);
+    let since = row
+        .resolved_at
+        .map(|at| format!(" since {at}"))
+        .unwrap_or_default();
+    let detail = format!(
+        "incident {} is not open: it is {}{since}",
+        row.number, row.state
+    );
     ApiError::conflict("not_open", detail)
 }
 
@@ -180,7 +270,9 @@ fn reply(app: &App, row: &IncidentRow, events: Option<&[EventRow]>) -> Incident 
         started_at: row.started_at.to_string(),
         detected_at: row.detected_at.to_string(),
         acknowledged_at: row.acknowledged_at.map(|at| at.to_string()),
-        acknowledged_by: row.acknowledged_at.and_then(|_| taken.and_then(|event| event.by.clone())),
+        acknowledged_by: row
+            .acknowledged_at
+            .and_then(|_| taken.and_then(|event| event.by.clone())),
         resolved_at: row.resolved_at.map(|at| at.to_string()),
         url: Some(app.incident_url(row.number)),
         monitor: monitor(app, row),
@@ -192,7 +284,11 @@ fn reply(app: &App, row: &IncidentRow, events: Option<&[EventRow]>) -> Incident 
 /// As it was named when the incident opened, in the state in which it is now.
 fn monitor(app: &App, row: &IncidentRow) -> MonitorReference {
     let now = app.now();
-    let state = app.engine.read().monitor(row.monitor).map_or("deleted", |monitor| monitor.heartbeat.shown(now).word());
+    let state = app
+        .engine
+        .read()
+        .monitor(row.monitor)
+        .map_or("deleted", |monitor| monitor.heartbeat.shown(now).word());
     MonitorReference {
         id: monitor_id(row.monitor),
         kind: row.monitor_kind.clone(),
@@ -215,7 +311,11 @@ fn evidence(document: &EvidenceDocument) -> Evidence {
 
 /// An entry of a timeline.
 pub(super) fn event(row: &EventRow) -> IncidentEvent {
-    let kind = if row.kind == "noted" { "note" } else { row.kind.as_str() };
+    let kind = if row.kind == "noted" {
+        "note"
+    } else {
+        row.kind.as_str()
+    };
     IncidentEvent {
         sequence: row.seq,
         at: row.at.to_string(),
@@ -228,24 +328,46 @@ pub(super) fn event(row: &EventRow) -> IncidentEvent {
 
 fn sentence(row: &EventRow) -> String {
     let who = row.by.as_deref().unwrap_or("somebody");
-    let said = row.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
-    let mut text = match row.kind.as_str() {
-        "noted" => return row.note.clone().unwrap_or_default(),
+    let said = row
+        .note
+        .as_deref()
+        .map(|note| format!(": {note}"))
+        .unwrap_or_default();
+    let reason = reason_sentence(&row.reason);
+    match row.kind.as_str() {
+        "noted" => row.note.clone().unwrap_or_default(),
         "acknowledged" => format!("Acknowledged by {who}{said}"),
         "resolved" if row.reason == Reason::ByHand.word() => format!("Resolved by {who}{said}"),
-        "resolved" if row.by.is_some() => format!("{} By {who}.", reason_sentence(&row.reason)),
-        "triggered" if row.reopened > 0 => format!("Went down again: {}", reason_sentence(&row.reason)),
-        _ => reason_sentence(&row.reason).to_owned(),
-    };
+        "resolved" if row.by.is_some() => format!("{reason} By {who}."),
+        "triggered" => {
+            let again = if row.reopened > 0 { "Down again. " } else { "" };
+            format!("{again}{reason}{}", circumstances(row))
+        }
+        _ => reason.to_owned(),
+    }
+}
+
+/// What somebody who is woken should know beside the reason.
+fn circumstances(row: &EventRow) -> String {
+    let mut text = String::new();
     if let Some(status) = row.evidence.exit_status {
         text.push_str(&format!(" Exit status {status}."));
     }
-    if let Some((from, until)) = row.evidence.outage.or_else(|| row.evidence.outages.first().copied()) {
+    if let Some((from, until)) = row
+        .evidence
+        .outage
+        .or_else(|| row.evidence.outages.first().copied())
+    {
         let (from, until) = (Time::from_micros(from), Time::from_micros(until));
-        text.push_str(&format!(" Systole itself could not be reached from {from} to {until}."));
+        text.push_str(&format!(
+            " Systole itself could not be reached from {from} to {until}."
+        ));
     }
     if let Some(silence) = &row.silence {
-        text.push_str(&format!(" Nobody was told: {}.", silence.trim_end_matches('.')));
+        text.push_str(&format!(
+            " Nobody was told: {}.",
+            silence.trim_end_matches('.')
+        ));
     }
     text
 }

@@ -28,7 +28,9 @@ use http::{Method, StatusCode, Uri};
 pub use error::ApiError;
 pub use extract::{Expected, Query, read};
 pub use fields::severity;
-pub use ids::{channel_id, delivery_id, parse_channel_id, parse_incident_id, parse_monitor_id, token_id};
+pub use ids::{
+    channel_id, delivery_id, parse_channel_id, parse_incident_id, parse_monitor_id, token_id,
+};
 pub use openapi::openapi;
 
 use crate::app::App;
@@ -50,7 +52,10 @@ const LATER: [&str; 4] = ["/maintenances", "/clusters", "/schedules", "/import"]
 
 async fn not_found(uri: Uri) -> ApiError {
     let path = uri.path();
-    if LATER.iter().any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))) {
+    if LATER.iter().any(|later| {
+        path.strip_prefix(later)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }) {
         return ApiError::not_built(&format!("/api/v1{path} is"));
     }
     let detail = format!("the API has no /api/v1{path}; /api/v1/openapi.json lists what there is");
@@ -58,7 +63,10 @@ async fn not_found(uri: Uri) -> ApiError {
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> ApiError {
-    let detail = format!("/api/v1{} takes no {method}; /api/v1/openapi.json lists what there is", uri.path());
+    let detail = format!(
+        "/api/v1{} takes no {method}; /api/v1/openapi.json lists what there is",
+        uri.path()
+    );
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
@@ -66,7 +74,10 @@ async fn not_allowed(method: Method, uri: Uri) -> ApiError {
 async fn never_cached(mut reply: Response) -> Response {
     let headers = reply.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
     reply
 }
 

@@ -42,7 +42,13 @@ pub struct MonitorQuery {
     pub limit: u32,
 }
 
-const STATES: [Shown; 5] = [Shown::New, Shown::Up, Shown::Late, Shown::Down, Shown::Paused];
+const STATES: [Shown; 5] = [
+    Shown::New,
+    Shown::Up,
+    Shown::Late,
+    Shown::Down,
+    Shown::Paused,
+];
 
 impl MonitorQuery {
     /// From a query's parameters.
@@ -50,7 +56,10 @@ impl MonitorQuery {
     /// # Errors
     /// Every wrong one.
     pub fn read(mut query: Query) -> Result<MonitorQuery, ApiError> {
-        let kind = query.word("kind", &["heartbeat", "endpoint", "cronjob", "job", "workload"]);
+        let kind = query.word(
+            "kind",
+            &["heartbeat", "endpoint", "cronjob", "job", "workload"],
+        );
         let state = query.word("state", &STATES.map(Shown::word));
         let mut labels = Vec::new();
         for label in query.all("label") {
@@ -80,18 +89,30 @@ pub async fn create(app: &App, by: &Principal, input: MonitorInput) -> Result<Mo
     let MonitorInput::Heartbeat(input) = input;
     let channels = channels(app, by).await?;
     let has_slug = input.spec.slug.is_some();
-    let fields = Written { common: input.common, spec: input.spec }.fields(&channels).map_err(ApiError::invalid)?;
+    let fields = Written {
+        common: input.common,
+        spec: input.spec,
+    }
+    .fields(&channels)
+    .map_err(ApiError::invalid)?;
     let (token, stored) = match input.token {
         Some(token) => imported_token(app, token)?,
         None => new_token(app)?,
     };
-    let id = if has_slug { insert(app, by, fields, &token, stored).await? } else { insert_derived(app, by, fields, &token, &stored).await? };
+    let id = if has_slug {
+        insert(app, by, fields, &token, stored).await?
+    } else {
+        insert_derived(app, by, fields, &token, &stored).await?
+    };
     read(app, by, id).await
 }
 
 /// A token brought along: no other one, and not a ping key either.
 fn imported_token(app: &App, token: String) -> Result<(String, StoredToken), ApiError> {
-    let is_known = app.ping_tokens.find(app.keys.short_hash(&token), app.now()).is_some();
+    let is_known = app
+        .ping_tokens
+        .find(app.keys.short_hash(&token), app.now())
+        .is_some();
     if is_known || app.is_ping_key(&token) {
         return Err(ApiError::taken("token", "monitor"));
     }
@@ -106,10 +127,19 @@ async fn insert(
     token: &str,
     stored: StoredToken,
 ) -> Result<MonitorId, Error> {
-    let (ids, row) = app.store.create_monitors(app.now(), &by.name, by.project, &[(fields, stored)]).await?;
-    let monitor = ids.first().copied().ok_or(Error::Corrupt("a monitor was made without a number"))?;
+    let (ids, row) = app
+        .store
+        .create_monitors(app.now(), &by.name, by.project, &[(fields, stored)])
+        .await?;
+    let monitor = ids
+        .first()
+        .copied()
+        .ok_or(Error::Corrupt("a monitor was made without a number"))?;
     // Before anybody is told the token.
-    app.ping_tokens.insert(KnownToken { hash: app.keys.short_hash(token), monitor });
+    app.ping_tokens.insert(KnownToken {
+        hash: app.keys.short_hash(token),
+        monitor,
+    });
     app.engine.apply(row).await;
     Ok(monitor)
 }
@@ -123,16 +153,42 @@ async fn insert_derived(
     stored: &StoredToken,
 ) -> Result<MonitorId, ApiError> {
     for n in 1..=SLUGS_MAX {
-        let slug = if n == 1 { fields.slug.clone() } else { format!("{}-{n}", fields.slug) };
-        if app.store.monitor_by_slug(by.project, &slug).await?.is_some() {
+        let slug = if n == 1 {
+            fields.slug.clone()
+        } else {
+            format!("{}-{n}", fields.slug)
+        };
+        if app
+            .store
+            .monitor_by_slug(by.project, &slug)
+            .await?
+            .is_some()
+        {
             continue;
         }
-        match insert(app, by, MonitorFields { slug, ..fields.clone() }, token, stored.clone()).await {
+        match insert(
+            app,
+            by,
+            MonitorFields {
+                slug,
+                ..fields.clone()
+            },
+            token,
+            stored.clone(),
+        )
+        .await
+        {
             Err(Error::Taken { field: "slug", .. }) => {}
             outcome => return Ok(outcome?),
         }
     }
-    Err(ApiError::field("slug", format!("{SLUGS_MAX} monitors have slugs like {:?}; give one", fields.slug)))
+    Err(ApiError::field(
+        "slug",
+        format!(
+            "{SLUGS_MAX} monitors have slugs like {:?}; give one",
+            fields.slug
+        ),
+    ))
 }
 
 /// One monitor.
@@ -148,8 +204,16 @@ pub async fn read(app: &App, by: &Principal, id: MonitorId) -> Result<Monitor, A
 ///
 /// # Errors
 /// What the database says.
-pub async fn list(app: &App, by: &Principal, query: &MonitorQuery) -> Result<Page<Monitor>, ApiError> {
-    let limit = if query.limit == 0 { systole_wire::page::DEFAULT_LIMIT } else { query.limit };
+pub async fn list(
+    app: &App,
+    by: &Principal,
+    query: &MonitorQuery,
+) -> Result<Page<Monitor>, ApiError> {
+    let limit = if query.limit == 0 {
+        systole_wire::page::DEFAULT_LIMIT
+    } else {
+        query.limit
+    };
     let filter = MonitorFilter {
         kind: query.kind.clone(),
         text: query.text.clone(),
@@ -162,7 +226,13 @@ pub async fn list(app: &App, by: &Principal, query: &MonitorQuery) -> Result<Pag
     let mut rows = app.store.monitors(by.project, &filter).await?;
     let next = super::cut(&mut rows, limit, |row| row.id.to_string());
     let channels = channels(app, by).await?;
-    Ok(Page { items: rows.iter().map(|row| reply(app, by, row, &channels)).collect(), next })
+    Ok(Page {
+        items: rows
+            .iter()
+            .map(|row| reply(app, by, row, &channels))
+            .collect(),
+        next,
+    })
 }
 
 /// States are the engine's: which monitors are in this one now.
@@ -207,12 +277,18 @@ pub async fn replace(
 ) -> Result<Monitor, ApiError> {
     let MonitorInput::Heartbeat(input) = input;
     if input.token.is_some() {
-        return Err(ApiError::field("token", "cannot be changed; ask for another by rotate-token"));
+        return Err(ApiError::field(
+            "token",
+            "cannot be changed; ask for another by rotate-token",
+        ));
     }
     edit(app, by, id, expected, |written| {
         let mut spec = input.spec.clone();
         spec.slug = spec.slug.or(written.spec.slug);
-        Written { common: input.common.clone(), spec }
+        Written {
+            common: input.common.clone(),
+            spec,
+        }
     })
     .await
 }
@@ -228,26 +304,43 @@ async fn edit(
     for _ in 0..TRIES {
         let row = row(app, by, id).await?;
         expected.check(row.rev)?;
-        let fields = change(Written::of(&row.fields, &channels)).fields(&channels).map_err(ApiError::invalid)?;
+        let fields = change(Written::of(&row.fields, &channels))
+            .fields(&channels)
+            .map_err(ApiError::invalid)?;
         if is_same(&fields, &row.fields) {
             return Ok(reply(app, by, &row, &channels));
         }
-        if let Some(edited) = app.store.update_monitor(app.now(), &by.name, &row, &fields).await? {
+        if let Some(edited) = app
+            .store
+            .update_monitor(app.now(), &by.name, &row, &fields)
+            .await?
+        {
             app.engine.apply(edited).await;
             return read(app, by, id).await;
         }
     }
-    Err(ApiError::conflict("changed_meanwhile", "it is being changed by others all the time; try again"))
+    Err(ApiError::conflict(
+        "changed_meanwhile",
+        "it is being changed by others all the time; try again",
+    ))
 }
 
 /// Deletes a monitor; its open incident is resolved.
 ///
 /// # Errors
 /// 404, 412.
-pub async fn delete(app: &App, by: &Principal, id: MonitorId, expected: Expected) -> Result<(), ApiError> {
+pub async fn delete(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    expected: Expected,
+) -> Result<(), ApiError> {
     let row = row(app, by, id).await?;
     expected.check(row.rev)?;
-    let deleted = app.store.command(command(app, by, id, Action::Delete)).await?;
+    let deleted = app
+        .store
+        .command(command(app, by, id, Action::Delete))
+        .await?;
     app.ping_tokens.remove(id);
     app.engine.apply(deleted).await;
     Ok(())
@@ -278,7 +371,11 @@ async fn act(
     changes: impl Fn(State) -> bool,
 ) -> Result<Monitor, ApiError> {
     row(app, by, id).await?;
-    let state = app.engine.read().monitor(id).map(|monitor| monitor.heartbeat.state);
+    let state = app
+        .engine
+        .read()
+        .monitor(id)
+        .map(|monitor| monitor.heartbeat.state);
     if state.is_none_or(changes) {
         let done = app.store.command(command(app, by, id, action)).await?;
         app.engine.apply(done).await;
@@ -287,20 +384,37 @@ async fn act(
 }
 
 fn command(app: &App, by: &Principal, id: MonitorId, action: Action) -> Command {
-    Command { at: app.now(), monitor: Some(id), by: by.name.clone(), action }
+    Command {
+        at: app.now(),
+        monitor: Some(id),
+        by: by.name.clone(),
+        action,
+    }
 }
 
 /// Gives it another token; the former one works for `overlap` beside it.
 ///
 /// # Errors
 /// 404.
-pub async fn rotate_token(app: &App, by: &Principal, id: MonitorId, overlap: Span) -> Result<Monitor, ApiError> {
+pub async fn rotate_token(
+    app: &App,
+    by: &Principal,
+    id: MonitorId,
+    overlap: Span,
+) -> Result<Monitor, ApiError> {
     row(app, by, id).await?;
     let (token, stored) = new_token(app)?;
     let now = app.now();
     let until = now + overlap;
     app.store.rotate_token(now, id, &stored, until).await?;
-    app.ping_tokens.rotate(KnownToken { hash: app.keys.short_hash(&token), monitor: id }, until, now);
+    app.ping_tokens.rotate(
+        KnownToken {
+            hash: app.keys.short_hash(&token),
+            monitor: id,
+        },
+        until,
+        now,
+    );
     read(app, by, id).await
 }
 
@@ -309,7 +423,10 @@ pub async fn rotate_token(app: &App, by: &Principal, id: MonitorId, overlap: Spa
 /// # Errors
 /// 404.
 pub(super) async fn row(app: &App, by: &Principal, id: MonitorId) -> Result<MonitorRow, ApiError> {
-    app.store.monitor(by.project, id).await?.ok_or_else(|| ApiError::not_found("monitor"))
+    app.store
+        .monitor(by.project, id)
+        .await?
+        .ok_or_else(|| ApiError::not_found("monitor"))
 }
 
 async fn channels(app: &App, by: &Principal) -> Result<Channels, Error> {
@@ -321,23 +438,34 @@ fn reply(app: &App, by: &Principal, row: &MonitorRow, channels: &Channels) -> Mo
     let Written { common, spec } = Written::of(&row.fields, channels);
     let known = app.engine.read().monitor(row.id).cloned();
     let heartbeat = known.as_ref().map(|monitor| &monitor.heartbeat);
-    let token = (by.role >= Role::Editor).then(|| shown_token(app, &row.token_cipher).ok()).flatten();
+    let token = (by.role >= Role::Editor)
+        .then(|| shown_token(app, &row.token_cipher).ok())
+        .flatten();
     let time = |at: Time| (at != Time::NEVER && at != Time::MIN).then(|| at.to_string());
     let status = HeartbeatStatus {
         ping_url: token.as_deref().map(|token| app.ping_url(token)),
         token,
-        last_checkin_at: known.as_ref().and_then(|monitor| time(monitor.last_checkin)),
+        last_checkin_at: known
+            .as_ref()
+            .and_then(|monitor| time(monitor.last_checkin)),
         next_expected_at: heartbeat.and_then(|heartbeat| time(heartbeat.awaited)),
-        open_runs: heartbeat.map_or(0, |heartbeat| u32::try_from(heartbeat.runs().len()).unwrap_or(u32::MAX)),
+        open_runs: heartbeat.map_or(0, |heartbeat| {
+            u32::try_from(heartbeat.runs().len()).unwrap_or(u32::MAX)
+        }),
         failures: heartbeat.map_or(0, |heartbeat| heartbeat.failures.into()),
         recoveries: heartbeat.map_or(0, |heartbeat| heartbeat.successes.into()),
     };
-    let open = known.as_ref().and_then(systole_core::engine::Monitor::open_incident);
+    let open = known
+        .as_ref()
+        .and_then(systole_core::engine::Monitor::open_incident);
     Monitor {
         id: monitor_id(row.id),
         rev: row.rev,
         common,
-        state: heartbeat.map_or(Shown::New, |heartbeat| heartbeat.shown(now)).word().to_owned(),
+        state: heartbeat
+            .map_or(Shown::New, |heartbeat| heartbeat.shown(now))
+            .word()
+            .to_owned(),
         since: time(heartbeat.map_or(row.created_at, |heartbeat| heartbeat.shown_since(now))),
         maintenance: false,
         open_incident: open.map(|incident| incident_id(incident.number)),
@@ -348,14 +476,20 @@ fn reply(app: &App, by: &Principal, row: &MonitorRow, channels: &Channels) -> Mo
 }
 
 fn warnings(app: &App, fields: &MonitorFields, channels: &Channels, now: Time) -> Vec<Warning> {
-    let warning = |code: &str, message: String| Warning { code: code.to_owned(), message };
+    let warning = |code: &str, message: String| Warning {
+        code: code.to_owned(),
+        message,
+    };
     let mut warnings = Vec::new();
     if !channels.reach(fields.channels.as_deref()) {
         let message = "nobody is told when it goes down: it resolves to no channel; make one, or name one here";
         warnings.push(warning("no_channel", message.to_owned()));
     }
     if names_loopback(app) {
-        let message = format!("its ping URL begins with {}, which only this machine can reach; set --base-url", app.base_url);
+        let message = format!(
+            "its ping URL begins with {}, which only this machine can reach; set --base-url",
+            app.base_url
+        );
         warnings.push(warning("loopback_base_url", message));
     }
     warnings.extend(schedule_warnings(&fields.settings.schedule, now));
@@ -364,12 +498,20 @@ fn warnings(app: &App, fields: &MonitorFields, channels: &Channels, now: Time) -
 
 /// What may surprise in a schedule, as warnings.
 pub(super) fn schedule_warnings(schedule: &Schedule, now: Time) -> impl Iterator<Item = Warning> {
-    schedule.warnings_after(now).into_iter().map(|message| Warning { code: "schedule".to_owned(), message })
+    schedule
+        .warnings_after(now)
+        .into_iter()
+        .map(|message| Warning {
+            code: "schedule".to_owned(),
+            message,
+        })
 }
 
 /// Whether ping URLs name this machine because nobody said how it is reached.
 pub fn names_loopback(app: &App) -> bool {
-    let host = url::Url::parse(&app.base_url).ok().and_then(|url| url.host().map(|host| host.to_owned()));
+    let host = url::Url::parse(&app.base_url)
+        .ok()
+        .and_then(|url| url.host().map(|host| host.to_owned()));
     let is_loopback = match host {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),

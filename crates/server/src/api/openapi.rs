@@ -42,7 +42,10 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let description = "An API token. Roles: `viewer` reads, `editor` changes monitors and channels and acts on \
             incidents, `admin` makes tokens too.";
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description)).build();
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(description))
+            .build();
         document
             .components
             .get_or_insert_default()

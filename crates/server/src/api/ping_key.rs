@@ -35,7 +35,9 @@ impl Read for PingKeyInput {
         let mut object = Object::open(value, path, errors)?;
         let replace = object.optional("replace");
         object.finish();
-        Some(PingKeyInput { replace: replace.unwrap_or_default() })
+        Some(PingKeyInput {
+            replace: replace.unwrap_or_default(),
+        })
     }
 }
 
@@ -45,27 +47,42 @@ impl Read for PingKeyInput {
 /// What the database says.
 pub async fn read(app: &App, by: &Principal) -> Result<PingKey, ApiError> {
     let Some(stored) = app.store.ping_key(by.project).await? else {
-        return Ok(PingKey { ping_key: None, ping_url: None });
+        return Ok(PingKey {
+            ping_key: None,
+            ping_url: None,
+        });
     };
     let key = app.keys.open("ping-key", &stored.cipher)?;
     let key = String::from_utf8(key).map_err(|_| KeyError::Sealed)?;
     let ping_url = format!("{}/{{slug}}", app.ping_url(&key));
-    Ok(PingKey { ping_key: Some(key), ping_url: Some(ping_url) })
+    Ok(PingKey {
+        ping_key: Some(key),
+        ping_url: Some(ping_url),
+    })
 }
 
 /// Makes a key where there is none, or where it is to be replaced; whether one was made.
 ///
 /// # Errors
 /// What the database says.
-pub async fn make(app: &App, by: &Principal, input: &PingKeyInput) -> Result<(bool, PingKey), ApiError> {
+pub async fn make(
+    app: &App,
+    by: &Principal,
+    input: &PingKeyInput,
+) -> Result<(bool, PingKey), ApiError> {
     let known = read(app, by).await?;
     if known.ping_key.is_some() && !input.replace {
         return Ok((false, known));
     }
     let key = random_text("pk_")?;
     let hash = app.keys.hash(&key);
-    let stored = StoredToken { hash: hash.to_vec(), cipher: app.keys.seal("ping-key", key.as_bytes())? };
+    let stored = StoredToken {
+        hash: hash.to_vec(),
+        cipher: app.keys.seal("ping-key", key.as_bytes())?,
+    };
     app.store.set_ping_key(by.project, &stored).await?;
-    *app.ping_key.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(hash);
+    *app.ping_key
+        .write()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(hash);
     read(app, by).await.map(|made| (true, made))
 }

@@ -49,14 +49,27 @@ pub fn pair(beats: &[Beat]) -> Vec<Paired> {
             Signal::Start => {
                 open.retain(|run| beat.run.is_none() || id(beats, runs[*run]) != beat.run);
                 open.push(runs.len());
-                runs.push(Paired { start: Some(i), end: None });
+                runs.push(Paired {
+                    start: Some(i),
+                    end: None,
+                });
             }
             Signal::Success | Signal::Fail | Signal::Exit(_) => {
-                let place = open.iter().rposition(|run| id(beats, runs[*run]) == beat.run);
-                let place = place.or_else(|| beat.run.is_none().then(|| open.len().checked_sub(1)).flatten());
+                let place = open
+                    .iter()
+                    .rposition(|run| id(beats, runs[*run]) == beat.run);
+                let place = place.or_else(|| {
+                    beat.run
+                        .is_none()
+                        .then(|| open.len().checked_sub(1))
+                        .flatten()
+                });
                 match place {
                     Some(place) => runs[open.remove(place)].end = Some(i),
-                    None => runs.push(Paired { start: None, end: Some(i) }),
+                    None => runs.push(Paired {
+                        start: None,
+                        end: Some(i),
+                    }),
                 }
             }
         }
@@ -96,7 +109,9 @@ mod tests {
         let mut beats: Vec<Beat> = text
             .split_whitespace()
             .map(|word| {
-                let (head, run) = word.split_once('/').map_or((word, None), |(head, run)| (head, Some(run)));
+                let (head, run) = word
+                    .split_once('/')
+                    .map_or((word, None), |(head, run)| (head, Some(run)));
                 let (seconds, signal) = head.split_at(head.len() - 1);
                 let signal = match signal {
                     "s" => Signal::Start,
@@ -106,7 +121,11 @@ mod tests {
                     other => panic!("{other}"),
                 };
                 let run = run.map(|run| u128::from(run.as_bytes()[0]));
-                Beat { at: Time::from_seconds(seconds.parse().unwrap()), signal, run }
+                Beat {
+                    at: Time::from_seconds(seconds.parse().unwrap()),
+                    signal,
+                    run,
+                }
             })
             .collect();
         beats.reverse();
@@ -115,12 +134,18 @@ mod tests {
 
     fn shown(text: &str, now: i64) -> String {
         let beats = beats(text);
-        let second = |index: Option<usize>| index.map_or("-".to_owned(), |i| beats[i].at.as_seconds().to_string());
+        let second = |index: Option<usize>| {
+            index.map_or("-".to_owned(), |i| beats[i].at.as_seconds().to_string())
+        };
         let show = |run: Paired| {
             let standing = run.standing(&beats, Time::from_seconds(now), Span::from_seconds(60));
             format!("{}..{} {standing:?}", second(run.start), second(run.end))
         };
-        pair(&beats).into_iter().map(show).collect::<Vec<_>>().join(", ")
+        pair(&beats)
+            .into_iter()
+            .map(show)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     #[test]
@@ -130,14 +155,46 @@ mod tests {
             ("10+", "-..10 Success", "a bare success"),
             ("10s 20+", "10..20 Success", "in sequence"),
             ("10s 20!", "10..20 Failed", "a failure ends it too"),
-            ("10s 15~ 20+ 30+", "-..30 Success, 10..20 Success", "notes are no part of it"),
-            ("10s/a 20s/b 30+/a 40!/b", "20..40 Failed, 10..30 Success", "by id, overlapping"),
-            ("10s/a 20+/b", "-..20 Success, 10..- Overran", "another id's end"),
-            ("10s/a 20+", "10..20 Success", "a bare end takes the latest of all"),
-            ("10s/a 20s 30+", "20..30 Success, 10..- Overran", "but rather one without an id"),
-            ("10s/a 15+/a 20s/a", "20..- Overran, 10..15 Success", "an id used again"),
-            ("10s/a 20s/a 30+/a", "20..30 Success, 10..- Overran", "begun anew"),
-            ("10s 20s 30+", "20..30 Success, 10..- Overran", "the latest bare start"),
+            (
+                "10s 15~ 20+ 30+",
+                "-..30 Success, 10..20 Success",
+                "notes are no part of it",
+            ),
+            (
+                "10s/a 20s/b 30+/a 40!/b",
+                "20..40 Failed, 10..30 Success",
+                "by id, overlapping",
+            ),
+            (
+                "10s/a 20+/b",
+                "-..20 Success, 10..- Overran",
+                "another id's end",
+            ),
+            (
+                "10s/a 20+",
+                "10..20 Success",
+                "a bare end takes the latest of all",
+            ),
+            (
+                "10s/a 20s 30+",
+                "20..30 Success, 10..- Overran",
+                "but rather one without an id",
+            ),
+            (
+                "10s/a 15+/a 20s/a",
+                "20..- Overran, 10..15 Success",
+                "an id used again",
+            ),
+            (
+                "10s/a 20s/a 30+/a",
+                "20..30 Success, 10..- Overran",
+                "begun anew",
+            ),
+            (
+                "10s 20s 30+",
+                "20..30 Success, 10..- Overran",
+                "the latest bare start",
+            ),
             ("50s", "50..- Running", "may take a minute"),
             ("39s", "39..- Overran", "took longer"),
         ] {
@@ -149,7 +206,11 @@ mod tests {
     fn a_duration_needs_both_ends() {
         for (given, seconds) in [("10s 25+", Some(15)), ("25+", None), ("10s", None)] {
             let beats = beats(given);
-            assert_eq!(pair(&beats)[0].duration(&beats).map(Span::as_seconds), seconds, "{given}");
+            assert_eq!(
+                pair(&beats)[0].duration(&beats).map(Span::as_seconds),
+                seconds,
+                "{given}"
+            );
         }
     }
 }

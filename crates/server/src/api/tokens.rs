@@ -15,7 +15,11 @@ use crate::principals::{Principal, Role};
 ///
 /// # Errors
 /// A name in use.
-pub async fn create(app: &App, by: &Principal, input: TokenInput) -> Result<TokenCreated, ApiError> {
+pub async fn create(
+    app: &App,
+    by: &Principal,
+    input: TokenInput,
+) -> Result<TokenCreated, ApiError> {
     let secret = random_text("sys_")?;
     let mut row = TokenRow {
         id: 0,
@@ -26,9 +30,15 @@ pub async fn create(app: &App, by: &Principal, input: TokenInput) -> Result<Toke
         cluster: input.cluster,
         created_at: app.now(),
     };
-    row.id = app.store.create_token(&row, &app.keys.hash(&secret)).await?;
+    row.id = app
+        .store
+        .create_token(&row, &app.keys.hash(&secret))
+        .await?;
     app.principals.reload(&app.store).await?;
-    Ok(TokenCreated { about: reply(row), token: secret })
+    Ok(TokenCreated {
+        about: reply(row),
+        token: secret,
+    })
 }
 
 /// Tokens, newest first.
@@ -36,13 +46,19 @@ pub async fn create(app: &App, by: &Principal, input: TokenInput) -> Result<Toke
 /// # Errors
 /// What the database says, or a wrong parameter.
 pub async fn list(app: &App, by: &Principal, mut query: Query) -> Result<Page<Token>, ApiError> {
-    let (before, limit) = (query.cursor(|text| parse_id::<i64>(text, "tok")), query.limit());
+    let (before, limit) = (
+        query.cursor(|text| parse_id::<i64>(text, "tok")),
+        query.limit(),
+    );
     query.finish()?;
     let rows = app.store.tokens(by.project).await?;
     let mut rows: Vec<TokenRow> = rows.into_iter().map(|(row, _)| row).collect();
     rows.retain(|row| before.is_none_or(|before| row.id < before));
     let next = super::cut(&mut rows, limit, |row| token_id(row.id));
-    Ok(Page { items: rows.into_iter().map(reply).collect(), next })
+    Ok(Page {
+        items: rows.into_iter().map(reply).collect(),
+        next,
+    })
 }
 
 /// Deletes a token; it works no more when this returns.

@@ -18,7 +18,11 @@ use crate::auth::{Editor, Viewer};
 /// A webhook's signing secret is made where none is given. It is shown in this reply alone; later ones read `(secret)`.
 #[utoipa::path(post, path = "/channels", tag = "channels", request_body = ChannelInput,
     responses((status = 201, description = "Made; a secret that was made stands in `config`", body = Channel), ApiError))]
-pub async fn create_channel(State(app): State<Arc<App>>, Editor(by): Editor, Input(input): Input<ChannelInput>) -> Reply {
+pub async fn create_channel(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    Input(input): Input<ChannelInput>,
+) -> Reply {
     let made = channels::create(&app, &by, input).await?;
     created(&format!("channels/{}", made.id), Some(made.rev), &made)
 }
@@ -41,7 +45,11 @@ pub async fn list_channels(State(app): State<Arc<App>>, Viewer(by): Viewer, quer
 /// Secrets read `(secret)`. Of URLs, whose paths are credentials often, viewers see scheme and host.
 #[utoipa::path(get, path = "/channels/{id}", tag = "channels", params(("id" = String, Path, description = "The id of the channel")),
     responses((status = 200, description = "The channel", body = Channel), ApiError))]
-pub async fn read_channel(State(app): State<Arc<App>>, Viewer(by): Viewer, ChannelPath(id): ChannelPath) -> Reply {
+pub async fn read_channel(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    ChannelPath(id): ChannelPath,
+) -> Reply {
     let channel = channels::read(&app, &by, id).await?;
     of_revision(channel.rev, &channel)
 }
@@ -111,6 +119,10 @@ pub async fn delete_channel(
 /// Sends a `channel.test` message at once and answers with what came of it, good or bad.
 #[utoipa::path(post, path = "/channels/{id}/test", tag = "channels", params(("id" = String, Path, description = "The id of the channel")),
     responses((status = 200, description = "What came of it; `outcome` is `delivered` where it arrived", body = Attempt), ApiError))]
-pub async fn test_channel(State(app): State<Arc<App>>, Editor(by): Editor, ChannelPath(id): ChannelPath) -> Reply {
+pub async fn test_channel(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    ChannelPath(id): ChannelPath,
+) -> Reply {
     ok(&channels::test(&app, &by, id).await?)
 }

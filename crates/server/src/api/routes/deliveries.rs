@@ -23,14 +23,22 @@ use crate::auth::{Editor, Viewer};
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
     responses((status = 200, description = "A page", body = Page<Delivery>), ApiError))]
-pub async fn list_deliveries(State(app): State<Arc<App>>, Viewer(by): Viewer, query: Query) -> Reply {
+pub async fn list_deliveries(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    query: Query,
+) -> Reply {
     ok(&deliveries::list(&app, &by, &deliveries::read_query(query)?).await?)
 }
 
 /// Read a delivery
 #[utoipa::path(get, path = "/deliveries/{id}", tag = "deliveries", params(("id" = String, Path, description = "The id of the delivery")),
     responses((status = 200, description = "The delivery", body = Delivery), ApiError))]
-pub async fn read_delivery(State(app): State<Arc<App>>, Viewer(by): Viewer, DeliveryPath(id): DeliveryPath) -> Reply {
+pub async fn read_delivery(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    DeliveryPath(id): DeliveryPath,
+) -> Reply {
     ok(&deliveries::read(&app, &by, id).await?)
 }
 
@@ -39,6 +47,10 @@ pub async fn read_delivery(State(app): State<Arc<App>>, Viewer(by): Viewer, Deli
 /// With the same idempotency key, and as many attempts as a new one has.
 #[utoipa::path(post, path = "/deliveries/{id}/replay", tag = "deliveries", params(("id" = String, Path, description = "The id of the delivery")),
     responses((status = 200, description = "Pending again", body = Delivery), ApiError))]
-pub async fn replay_delivery(State(app): State<Arc<App>>, Editor(by): Editor, DeliveryPath(id): DeliveryPath) -> Reply {
+pub async fn replay_delivery(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    DeliveryPath(id): DeliveryPath,
+) -> Reply {
     ok(&deliveries::replay(&app, &by, id).await?)
 }

@@ -10,10 +10,10 @@ use systole_wire::{AcknowledgeInput, FieldError, Incident, NoteInput, Page, rule
 use utoipa::ToSchema;
 
 use super::{Reply, created, ok};
+use crate::api::ApiError;
 use crate::api::extract::{Input, OptionalInput, Query};
 use crate::api::ids::IncidentPath;
 use crate::api::incidents::{self, IncidentQuery};
-use crate::api::ApiError;
 use crate::app::App;
 use crate::auth::{Editor, Viewer};
 
@@ -46,7 +46,11 @@ impl Read for ResolveInput {
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
     responses((status = 200, description = "A page", body = Page<Incident>), ApiError))]
-pub async fn list_incidents(State(app): State<Arc<App>>, Viewer(by): Viewer, query: Query) -> Reply {
+pub async fn list_incidents(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    query: Query,
+) -> Reply {
     ok(&incidents::list(&app, &by, &IncidentQuery::read(query)?).await?)
 }
 
@@ -56,7 +60,11 @@ pub async fn list_incidents(State(app): State<Arc<App>>, Viewer(by): Viewer, que
 #[utoipa::path(get, path = "/incidents/{id}", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident, or its number")),
     responses((status = 200, description = "The incident", body = Incident), ApiError))]
-pub async fn read_incident(State(app): State<Arc<App>>, Viewer(by): Viewer, IncidentPath(number): IncidentPath) -> Reply {
+pub async fn read_incident(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    IncidentPath(number): IncidentPath,
+) -> Reply {
     ok(&incidents::read(&app, &by, number).await?)
 }
 
@@ -73,7 +81,10 @@ pub async fn acknowledge_incident(
     OptionalInput(input): OptionalInput<AcknowledgeInput>,
 ) -> Reply {
     if input.timeout.is_some() {
-        return Err(ApiError::field("timeout", "acknowledgements that lapse are not built yet; leave it out"));
+        return Err(ApiError::field(
+            "timeout",
+            "acknowledgements that lapse are not built yet; leave it out",
+        ));
     }
     ok(&incidents::acknowledge(&app, &by, number, input.note).await?)
 }

@@ -8,12 +8,12 @@ use systole_core::time::{Span, Time};
 use systole_wire::{Checkin, Monitor, MonitorInput, MonitorPatch, Page, RotateTokenInput, Run};
 
 use super::{Reply, created, of_revision, ok};
+use crate::api::ApiError;
 use crate::api::extract::{Expected, Input, OptionalInput, Query};
 use crate::api::fields::span;
 use crate::api::history::{self, CheckinCursor, MonitorEvent};
 use crate::api::ids::MonitorPath;
 use crate::api::monitors::{self, MonitorQuery};
-use crate::api::ApiError;
 use crate::app::App;
 use crate::auth::{Editor, Viewer};
 
@@ -22,7 +22,11 @@ use crate::auth::{Editor, Viewer};
 /// Only `kind`, `name` and `schedule` are required. The reply holds the token and the URL that the job calls.
 #[utoipa::path(post, path = "/monitors", tag = "monitors", request_body = MonitorInput,
     responses((status = 201, description = "Made", body = Monitor), ApiError))]
-pub async fn create_monitor(State(app): State<Arc<App>>, Editor(by): Editor, Input(input): Input<MonitorInput>) -> Reply {
+pub async fn create_monitor(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    Input(input): Input<MonitorInput>,
+) -> Reply {
     let made = monitors::create(&app, &by, input).await?;
     created(&format!("monitors/{}", made.id), Some(made.rev), &made)
 }
@@ -48,7 +52,11 @@ pub async fn list_monitors(State(app): State<Arc<App>>, Viewer(by): Viewer, quer
 /// Read a monitor
 #[utoipa::path(get, path = "/monitors/{id}", tag = "monitors", params(("id" = String, Path, description = "The id of the monitor")),
     responses((status = 200, description = "The monitor", body = Monitor), ApiError))]
-pub async fn read_monitor(State(app): State<Arc<App>>, Viewer(by): Viewer, MonitorPath(id): MonitorPath) -> Reply {
+pub async fn read_monitor(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    MonitorPath(id): MonitorPath,
+) -> Reply {
     let monitor = monitors::read(&app, &by, id).await?;
     of_revision(monitor.rev, &monitor)
 }
@@ -117,7 +125,11 @@ pub async fn delete_monitor(
 /// Nothing is expected of it until it is resumed, or reports; its open incident is resolved.
 #[utoipa::path(post, path = "/monitors/{id}/pause", tag = "monitors", params(("id" = String, Path, description = "The id of the monitor")),
     responses((status = 200, description = "As it is now", body = Monitor), ApiError))]
-pub async fn pause_monitor(State(app): State<Arc<App>>, Editor(by): Editor, MonitorPath(id): MonitorPath) -> Reply {
+pub async fn pause_monitor(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    MonitorPath(id): MonitorPath,
+) -> Reply {
     ok(&monitors::pause(&app, &by, id).await?)
 }
 
@@ -126,7 +138,11 @@ pub async fn pause_monitor(State(app): State<Arc<App>>, Editor(by): Editor, Moni
 /// It is as new until it reports.
 #[utoipa::path(post, path = "/monitors/{id}/resume", tag = "monitors", params(("id" = String, Path, description = "The id of the monitor")),
     responses((status = 200, description = "As it is now", body = Monitor), ApiError))]
-pub async fn resume_monitor(State(app): State<Arc<App>>, Editor(by): Editor, MonitorPath(id): MonitorPath) -> Reply {
+pub async fn resume_monitor(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    MonitorPath(id): MonitorPath,
+) -> Reply {
     ok(&monitors::resume(&app, &by, id).await?)
 }
 
@@ -143,7 +159,9 @@ pub async fn rotate_token(
     OptionalInput(input): OptionalInput<RotateTokenInput>,
 ) -> Reply {
     let mut errors = Vec::new();
-    let overlap = input.overlap.map_or(Some(Span::ZERO), |text| span("overlap", &text, &mut errors));
+    let overlap = input
+        .overlap
+        .map_or(Some(Span::ZERO), |text| span("overlap", &text, &mut errors));
     let overlap = overlap.ok_or_else(|| ApiError::invalid(errors))?;
     let monitor = monitors::rotate_token(&app, &by, id, overlap).await?;
     of_revision(monitor.rev, &monitor)

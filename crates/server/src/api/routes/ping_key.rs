@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 
 use super::{Reply, created, ok};
+use crate::api::ApiError;
 use crate::api::extract::OptionalInput;
 use crate::api::ping_key::{self, PingKey, PingKeyInput};
-use crate::api::ApiError;
 use crate::app::App;
 use crate::auth::Editor;
 
@@ -35,5 +35,9 @@ pub async fn make_ping_key(
     OptionalInput(input): OptionalInput<PingKeyInput>,
 ) -> Reply {
     let (is_new, key) = ping_key::make(&app, &by, &input).await?;
-    if is_new { created("ping-key", None, &key) } else { ok(&key) }
+    if is_new {
+        created("ping-key", None, &key)
+    } else {
+        ok(&key)
+    }
 }

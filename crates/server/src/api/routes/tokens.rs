@@ -18,7 +18,11 @@ use crate::auth::Admin;
 /// It is shown in this reply alone. A probe's token names its region, an agent's its cluster.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = TokenInput,
     responses((status = 201, description = "Made; `token` is the secret", body = TokenCreated), ApiError))]
-pub async fn create_token(State(app): State<Arc<App>>, Admin(by): Admin, Input(input): Input<TokenInput>) -> Reply {
+pub async fn create_token(
+    State(app): State<Arc<App>>,
+    Admin(by): Admin,
+    Input(input): Input<TokenInput>,
+) -> Reply {
     let made = tokens::create(&app, &by, input).await?;
     created(&format!("tokens/{}", made.about.id), None, &made)
 }
