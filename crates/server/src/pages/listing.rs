@@ -81,7 +81,7 @@ pub(super) fn parse_cursor(text: &str) -> Option<Place> {
 mod tests {
     use std::sync::Arc;
 
-    use systole_core::engine::{Action, CONFIGURATION, Command, Record, Row};
+    use systole_core::engine::{Action, Boot, CONFIGURATION, Command, Record, Row};
     use systole_core::heartbeat::Settings;
     use systole_core::schedule::Schedule;
     use systole_core::time::Span;
@@ -98,7 +98,7 @@ mod tests {
             (1..=count).map(|id| command(id.into(), id, Action::Create(Arc::clone(&settings)))).collect();
         records.push(command(100, 3, Action::Pause));
         let at = Time::from_seconds(100);
-        let mut engine = Engine::default();
+        let mut engine = Engine::boot(Boot::default());
         engine.observe(&Row { stream: CONFIGURATION, seq: 1, at, put: at, records, end: false }).unwrap();
         engine
     }
