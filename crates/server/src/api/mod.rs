@@ -11,6 +11,7 @@ mod fields;
 pub mod history;
 mod ids;
 pub mod incidents;
+mod monitor_reply;
 pub mod monitors;
 mod openapi;
 pub mod ping_key;

@@ -1,22 +1,21 @@
 //! Monitors: making, reading, changing, deleting, and what is done to them.
 
+use http::StatusCode;
 use systole_core::engine::{Action, Command, MonitorId};
 use systole_core::heartbeat::{Shown, State};
-use systole_core::schedule::Schedule;
-use systole_core::time::{Span, Time};
+use systole_core::time::Span;
 use systole_store::Error;
 use systole_store::monitors::{KnownToken, MonitorFields, MonitorFilter, MonitorRow, StoredToken};
-use systole_wire::{
-    HeartbeatStatus, Monitor, MonitorDetail, MonitorInput, MonitorPatch, Page, Warning,
-};
+use systole_wire::{Monitor, MonitorInput, MonitorPatch, Page};
 
 use super::ApiError;
 use super::extract::{Expected, Query};
 use super::fields::{Channels, Written, is_same};
+pub use super::monitor_reply::names_loopback;
+use super::monitor_reply::reply;
 use crate::app::App;
-use crate::compose::{incident_id, monitor_id};
-use crate::principals::{Principal, Role};
-use crate::provision::{new_token, shown_token, store_token};
+use crate::principals::Principal;
+use crate::provision::{new_token, store_token};
 
 /// How often a slug made from a name gets another number before it is given up.
 const SLUGS_MAX: u32 = 200;
@@ -407,15 +406,18 @@ pub async fn rotate_token(
     let now = app.now();
     let until = now + overlap;
     app.store.rotate_token(now, id, &stored, until).await?;
-    app.ping_tokens.rotate(
-        KnownToken {
-            hash: app.keys.short_hash(&token),
-            monitor: id,
-        },
-        until,
-        now,
-    );
-    read(app, by, id).await
+    let hash = app.keys.short_hash(&token);
+    app.ping_tokens
+        .rotate(KnownToken { hash, monitor: id }, until, now);
+    let rotated = read(app, by, id).await;
+    if rotated
+        .as_ref()
+        .is_err_and(|error| error.status() == StatusCode::NOT_FOUND)
+    {
+        // It was deleted in the same moment, maybe before its new token became known.
+        app.ping_tokens.remove(id);
+    }
+    rotated
 }
 
 /// A monitor's row.
@@ -431,92 +433,4 @@ pub(super) async fn row(app: &App, by: &Principal, id: MonitorId) -> Result<Moni
 
 async fn channels(app: &App, by: &Principal) -> Result<Channels, Error> {
     app.store.channels(by.project).await.map(Channels)
-}
-
-fn reply(app: &App, by: &Principal, row: &MonitorRow, channels: &Channels) -> Monitor {
-    let now = app.now();
-    let Written { common, spec } = Written::of(&row.fields, channels);
-    let known = app.engine.read().monitor(row.id).cloned();
-    let heartbeat = known.as_ref().map(|monitor| &monitor.heartbeat);
-    let token = (by.role >= Role::Editor)
-        .then(|| shown_token(app, &row.token_cipher).ok())
-        .flatten();
-    let time = |at: Time| (at != Time::NEVER && at != Time::MIN).then(|| at.to_string());
-    let status = HeartbeatStatus {
-        ping_url: token.as_deref().map(|token| app.ping_url(token)),
-        token,
-        last_checkin_at: known
-            .as_ref()
-            .and_then(|monitor| time(monitor.last_checkin)),
-        next_expected_at: heartbeat.and_then(|heartbeat| time(heartbeat.awaited)),
-        open_runs: heartbeat.map_or(0, |heartbeat| {
-            u32::try_from(heartbeat.runs().len()).unwrap_or(u32::MAX)
-        }),
-        failures: heartbeat.map_or(0, |heartbeat| heartbeat.failures.into()),
-        recoveries: heartbeat.map_or(0, |heartbeat| heartbeat.successes.into()),
-    };
-    let open = known
-        .as_ref()
-        .and_then(systole_core::engine::Monitor::open_incident);
-    Monitor {
-        id: monitor_id(row.id),
-        rev: row.rev,
-        common,
-        state: heartbeat
-            .map_or(Shown::New, |heartbeat| heartbeat.shown(now))
-            .word()
-            .to_owned(),
-        since: time(heartbeat.map_or(row.created_at, |heartbeat| heartbeat.shown_since(now))),
-        maintenance: false,
-        open_incident: open.map(|incident| incident_id(incident.number)),
-        warnings: warnings(app, &row.fields, channels, now),
-        created_at: row.created_at.to_string(),
-        detail: MonitorDetail::Heartbeat { spec, status },
-    }
-}
-
-fn warnings(app: &App, fields: &MonitorFields, channels: &Channels, now: Time) -> Vec<Warning> {
-    let warning = |code: &str, message: String| Warning {
-        code: code.to_owned(),
-        message,
-    };
-    let mut warnings = Vec::new();
-    if !channels.reach(fields.channels.as_deref()) {
-        let message = "nobody is told when it goes down: it resolves to no channel; make one, or name one here";
-        warnings.push(warning("no_channel", message.to_owned()));
-    }
-    if names_loopback(app) {
-        let message = format!(
-            "its ping URL begins with {}, which only this machine can reach; set --base-url",
-            app.base_url
-        );
-        warnings.push(warning("loopback_base_url", message));
-    }
-    warnings.extend(schedule_warnings(&fields.settings.schedule, now));
-    warnings
-}
-
-/// What may surprise in a schedule, as warnings.
-pub(super) fn schedule_warnings(schedule: &Schedule, now: Time) -> impl Iterator<Item = Warning> {
-    schedule
-        .warnings_after(now)
-        .into_iter()
-        .map(|message| Warning {
-            code: "schedule".to_owned(),
-            message,
-        })
-}
-
-/// Whether ping URLs name this machine because nobody said how it is reached.
-pub fn names_loopback(app: &App) -> bool {
-    let host = url::Url::parse(&app.base_url)
-        .ok()
-        .and_then(|url| url.host().map(|host| host.to_owned()));
-    let is_loopback = match host {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
-        None => false,
-    };
-    app.config.base_url.is_none() && is_loopback
 }

@@ -3,7 +3,7 @@
 use systole_core::time::Time;
 use systole_wire::{FieldError, SchedulePreview, SchedulePreviewInput};
 
-use super::{ApiError, fields, monitors};
+use super::{ApiError, fields, monitor_reply};
 
 /// Slots where nothing is said.
 const COUNT: u32 = 5;
@@ -31,7 +31,7 @@ pub fn preview(now: Time, input: &SchedulePreviewInput) -> Result<SchedulePrevie
     Ok(SchedulePreview {
         next: slots.take(count).map(|slot| slot.to_string()).collect(),
         description: schedule.describe(),
-        warnings: monitors::schedule_warnings(&schedule, after).collect(),
+        warnings: monitor_reply::schedule_warnings(&schedule, after).collect(),
     })
 }
 

@@ -93,6 +93,15 @@ async fn what_is_not_there_says_so_as_a_problem() {
 }
 
 #[tokio::test]
+async fn a_method_that_is_not_taken_is_answered_with_those_that_are() {
+    let server = Server::start().await;
+    let reply = server.call("PUT", "/monitors", Value::Null).await;
+    let mut allowed: Vec<&str> = reply.header("allow").split(',').collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+}
+
+#[tokio::test]
 async fn a_schedule_is_previewed() {
     let server = Server::start().await;
     let schedule = json!({"cron": "0 2 * * *", "timezone": "Europe/Berlin"});
