@@ -6,7 +6,7 @@
 import { createServer } from "node:http";
 import { mkdir, readFile, readdir, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { basename, join, normalize } from "node:path";
+import { join, normalize } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 
@@ -67,7 +67,9 @@ const browser = await chromium.launch({
 const failures = [];
 
 async function look(url, colorScheme, width) {
-  const name = `${basename(new URL(url).pathname, ".html") || "root"}-${colorScheme}-${width}`;
+  const { pathname, search } = new URL(url);
+  const path = pathname.replace(/\.html$/, "").split("/").filter(Boolean).join("-") || "root";
+  const name = `${path}${search.replace(/[^a-z0-9]+/gi, "-")}-${colorScheme}-${width}`;
   const fail = what => failures.push(`${name}: ${what}`);
   const context = await browser.newContext({ colorScheme, viewport: { width, height: width < 600 ? 844 : 900 }, bypassCSP: false, reducedMotion: "reduce" });
   if (options.cookie) {
@@ -75,7 +77,11 @@ async function look(url, colorScheme, width) {
     await context.addCookies([{ name: cookie, value: value.join("="), url: new URL(url).origin }]);
   }
   const page = await context.newPage();
-  page.on("console", message => { if (["error", "warning"].includes(message.type())) fail(`console: ${message.text()}`); });
+  page.on("console", message => {
+    // A page may say what went wrong, with the status for it.
+    const isOwnStatus = message.text().startsWith("Failed to load resource") && message.location().url === url;
+    if (["error", "warning"].includes(message.type()) && !isOwnStatus) fail(`console: ${message.text()}`);
+  });
   page.on("pageerror", error => fail(`script: ${error.message}`));
   page.on("request", request => { if (new URL(request.url()).origin !== new URL(url).origin) fail(`foreign request: ${request.url()}`); });
   page.on("response", response => { if (response.status() >= 400 && response.url() !== url) fail(`${response.status()}: ${response.url()}`); });
