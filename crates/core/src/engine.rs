@@ -490,12 +490,18 @@ impl Engine {
         }
         self.version += 1;
         let put = reached.map_or(row.put, |reached| reached.put.max(row.put));
-        let mut silence = reached.map_or_else(|| self.silence_before(row), |reached| reached.silence);
+        let before = reached.map_or_else(|| self.silence_before(row), |reached| reached.silence);
+        let mut silence = before;
         if row.stream != CONFIGURATION
             && let Some(outage) = silence.row(row.at, put)
         {
             self.outages.add(outage);
             self.unsaved_outages.push((outage, Position::new(row.stream, row.seq)));
+        }
+        if row.end {
+            // Its successor wrote the end marker, which does not prove that anybody can be heard yet: a process that
+            // starts and dies again and again leaves nothing but markers.
+            silence = before;
         }
         self.vector.insert(row.stream, Reached { seq: row.seq, silence, put, ended: row.end });
         let position = Position::new(row.stream, row.seq);
@@ -529,13 +535,18 @@ impl Engine {
         Arc::clone(settings)
     }
 
-    /// Where no stream is open, nobody was heard from the last end to the first row of the next.
+    /// Where no stream is open, nobody was heard from the last row of any to the first row of the next.
     fn silence_before(&self, row: &Row) -> Silence {
-        let others = self.vector.iter().filter(|(stream, _)| **stream != CONFIGURATION);
-        if others.clone().any(|(_, reached)| !reached.ended) {
-            return Silence::opened(row.at);
+        self.silence_of_all().unwrap_or(Silence::opened(row.at))
+    }
+
+    /// The silence since the last row, where no stream is open.
+    fn silence_of_all(&self) -> Option<Silence> {
+        let streams = self.vector.iter().filter(|(stream, _)| **stream != CONFIGURATION);
+        if streams.clone().any(|(_, reached)| !reached.ended) {
+            return None;
         }
-        others.map(|(_, reached)| reached.put).max().map_or(Silence::opened(row.at), Silence::opened)
+        streams.map(|(_, reached)| reached.silence).max_by_key(|silence| silence.at)
     }
 
     /// Folds one input, or keeps it for the decision when it is news or follows what is.
@@ -591,13 +602,15 @@ impl Engine {
         }
     }
 
-    /// From when on deadlines cannot be judged at `now`, because an open stream stands still and may be in an outage
-    /// of ours. The process itself must append before it may judge.
+    /// From when on deadlines cannot be judged at `now`, because an open stream stands still, or none is open, and we
+    /// may be in an outage of ours. The process itself must append before it may judge.
     pub fn held_since(&self, now: Time) -> Option<Time> {
         self.vector
             .iter()
             .filter(|(stream, reached)| **stream != CONFIGURATION && !reached.ended)
-            .filter_map(|(_, reached)| reached.silence.held_since(now))
+            .map(|(_, reached)| reached.silence)
+            .chain(self.silence_of_all())
+            .filter_map(|silence| silence.held_since(now))
             .min()
     }
 

@@ -278,7 +278,7 @@ fn a_late_checkin_of_another_stream_waits_for_the_end_of_a_hold() {
 }
 
 #[test]
-fn an_ended_stream_holds_nothing_and_its_silence_counts_until_the_next() {
+fn while_no_stream_is_open_deadlines_wait_and_the_silence_counts_until_the_next() {
     let mut shell = Shell::with(1..2, &minutely());
     shell.tell(1, 0, Signal::Success);
     shell.beat(1, 30);
@@ -288,7 +288,8 @@ fn an_ended_stream_holds_nothing_and_its_silence_counts_until_the_next() {
     };
     shell.engine.observe(&end).unwrap();
     shell.log.push(end);
-    assert_eq!(shell.engine.held_since(s(900)), None);
+    assert_eq!(shell.engine.held_since(s(31)), None);
+    assert_eq!(shell.engine.held_since(s(900)), Some(s(23)));
     shell.pass(10);
     assert!(
         shell.engine.vector().contains_key(&1),
@@ -296,7 +297,7 @@ fn an_ended_stream_holds_nothing_and_its_silence_counts_until_the_next() {
     );
     shell.append(2, 100, Vec::new());
     let outage = Outage {
-        from: s(26),
+        from: s(23),
         until: s(104),
     };
     assert_eq!(
@@ -316,6 +317,26 @@ fn an_ended_stream_holds_nothing_and_its_silence_counts_until_the_next() {
         shell.decide_held(200),
         ["1 triggered 1 unheard_since_outage 114"]
     );
+}
+
+/// Each start closes the stream before and dies before it can be heard: end markers prove nothing.
+#[test]
+fn a_process_that_starts_and_dies_again_and_again_is_one_outage() {
+    let mut shell = Shell::with(1..2, &minutely());
+    shell.tell(1, 0, Signal::Success);
+    shell.beat(1, 57);
+    for (stream, at) in [(1, 65), (2, 73), (3, 81)] {
+        let end = Row {
+            end: true,
+            ..row(stream, shell.engine.reached(stream) + 1, at, Vec::new())
+        };
+        shell.engine.observe(&end).unwrap();
+        shell.log.push(end);
+        assert_eq!(shell.engine.held_since(s(at)), Some(s(50)), "nobody is heard yet");
+    }
+    shell.append(4, 89, Vec::new());
+    let outage = Outage { from: s(50), until: s(93) };
+    assert_eq!(shell.engine.outages().iter().collect::<Vec<_>>(), [outage]);
 }
 
 #[test]
