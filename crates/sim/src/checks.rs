@@ -2,6 +2,7 @@
 
 use systole_core::engine::{Engine, MonitorId};
 use systole_core::heartbeat::{Settings, Signal, State};
+use systole_core::outage::Outages;
 use systole_core::incident::{Event as IncidentEvent, Happened};
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
@@ -121,8 +122,15 @@ impl World {
         }
         // Where the first row of a stream and the last of another are stamped alike, either may be read first, and an
         // outage ends a little sooner or later; what was persisted is the truth.
-        let persisted = || self.truth.reference_with(id, view, deadline, &self.db.outages());
-        if !reference.downs.contains(&deadline) && !persisted().is_some_and(|it| it.downs.contains(&deadline)) {
+        let seen = self.truth.outages(view);
+        let persisted = self.db.outages();
+        let explains = |outages: &Outages| {
+            self.truth.reference_with(id, view, deadline, outages).is_some_and(|it| it.downs.contains(&deadline))
+        };
+        let by = [seen, persisted].into_iter().find(explains);
+        if let Some(outages) = by {
+            self.truth.was_judged(id, deadline, outages, view);
+        } else {
             if self.is_photo_finish(id, view, &reference) {
                 self.stats.unclear += 1;
                 return Ok(());
@@ -238,8 +246,7 @@ impl World {
             // An outage that is found after a deadline was judged moves it no more; a person may have resolved since.
             let last = self.db.events.iter().rev().find(|row| row.monitor == id);
             let by_hand = last.is_some_and(|row| row.event.reason == Reason::ByHand);
-            let other_runs = then.moved && then.settings.max_runtime.is_some();
-            if down && open.is_none() && !by_hand && !other_runs && !self.is_photo_finish(id, view, &then) {
+            if down && open.is_none() && !by_hand && !self.is_photo_finish(id, view, &then) {
                 self.broke(2, format!("monitor {id} is down since {since} and has no incident"));
             }
             let last = self.truth.checkins(id, view).last();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use systole_core::engine::{Boot, Decision, Engine, Record, Row, Sweep, Vector};
+use systole_core::engine::{Boot, Decided, Decision, Engine, Record, Row, Sweep, Vector};
 use systole_core::time::Time;
 
 use crate::database::{Appended, as_read, merged};
@@ -509,7 +509,11 @@ impl World {
             return self.reboot(process);
         }
         let it = &mut self.processes[process];
-        let decision = match it.engine.as_mut().and_then(|engine| engine.decide(now)) {
+        // A row that is swept after its monitor was deleted would bring it back: such a decision waits for the chunk.
+        let swept = it.sweeping.as_ref().map_or(&[][..], |sweep| &sweep.rows);
+        let revives = |change: &Decided| change.after.is_none() && swept.iter().any(|(id, _)| *id == change.id);
+        let decision = it.engine.as_mut().and_then(|engine| engine.decide(now));
+        let decision = match decision.filter(|decision| !decision.changes.iter().any(revives)) {
             Some(decision) if decision.is_news() => Box::new(decision),
             quiet => {
                 it.deciding = None;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use systole_core::engine::{Action, Command};
+use systole_core::engine::{Action, Command, Vector};
 use systole_core::heartbeat::{Change, Checkin, Heartbeat, Settings, Signal};
 use systole_core::outage::Outages;
 use systole_core::reason::Reason;
@@ -53,8 +53,6 @@ pub struct Reference {
     pub open: bool,
     /// When it went down, each time.
     pub downs: Vec<Time>,
-    /// The last time because of an outage of ours.
-    pub moved: bool,
     by_silence: bool,
 }
 
@@ -65,7 +63,6 @@ impl Reference {
             heartbeat: Heartbeat::new(at),
             open: false,
             downs: Vec::new(),
-            moved: false,
             by_silence: true,
         }
     }
@@ -74,7 +71,6 @@ impl Reference {
         match change {
             Some(Change::Down(cause)) => {
                 self.open = true;
-                self.moved = cause.outage.is_some();
                 self.by_silence = !matches!(cause.reason, Reason::ReportedFailure | Reason::ExitStatus);
                 self.downs.push(cause.at);
             }
@@ -112,12 +108,47 @@ impl Reference {
     }
 }
 
-/// Folds a history in the order of stamps, then lets deadlines lapse until `until`.
-pub fn fold<'a>(told: impl Iterator<Item = &'a Told>, outages: &Outages, until: Time) -> Option<Reference> {
-    let mut told: Vec<&Told> = told.collect();
-    told.sort_by_key(|told| told.input.at());
+/// A deadline that was judged by what was known then: an outage that is found later does not undo it.
+pub struct Lapsed {
+    /// When it lapsed.
+    pub deadline: Time,
+    /// The outages known then.
+    pub outages: Outages,
+    /// How many rows had been committed then.
+    pub moment: usize,
+    /// How far the process had read besides.
+    pub vector: Vector,
+}
+
+impl Lapsed {
+    fn knew(&self, told: &Told) -> bool {
+        let read = self.vector.get(&told.stream).is_some_and(|reached| reached.seq >= told.seq);
+        told.index < self.moment || read
+    }
+}
+
+/// Folds a history in the order of stamps, with what was judged meanwhile, then lets deadlines lapse until `until`.
+pub fn fold<'a>(
+    told: impl Iterator<Item = &'a Told>,
+    lapsed: &[Lapsed],
+    outages: &Outages,
+    until: Time,
+) -> Option<Reference> {
+    // What was durable only after a judgement comes after it, whatever its stamp.
+    let order = |told: &Told| {
+        let late = lapsed.iter().filter(|lapsed| !lapsed.knew(told)).map(|lapsed| lapsed.deadline).max();
+        late.map_or(told.input.at(), |deadline| told.input.at().max(deadline + Span::from_micros(1)))
+    };
+    let mut told: Vec<(Time, &Told)> = told.map(|told| (order(told), told)).collect();
+    told.sort_by_key(|(at, _)| *at);
+    let mut judged = lapsed.iter().peekable();
     let mut reference: Option<Reference> = None;
-    for Told { input, .. } in told {
+    for (at, Told { input, .. }) in told {
+        while let Some(next) = judged.next_if(|next| next.deadline < at) {
+            if let Some(reference) = &mut reference {
+                reference.lapse(next.deadline, &next.outages);
+            }
+        }
         match (input, &mut reference) {
             (Input::Command(Command { action: Action::Create(settings), at, .. }), None) => {
                 reference = Some(Reference::new(settings, *at));
@@ -134,6 +165,9 @@ pub fn fold<'a>(told: impl Iterator<Item = &'a Told>, outages: &Outages, until: 
         }
     }
     if let Some(reference) = &mut reference {
+        for next in judged.filter(|next| next.deadline <= until) {
+            reference.lapse(next.deadline, &next.outages);
+        }
         reference.lapse(until, outages);
     }
     reference

@@ -11,7 +11,7 @@ use systole_core::outage::{Outage, Outages, Silence};
 use systole_core::time::{Span, Time};
 
 use crate::broken::Broken;
-use crate::reference::{self, Input, Reference, Told};
+use crate::reference::{self, Input, Lapsed, Reference, Told};
 
 /// A check-in's number, known to the simulation alone.
 pub type Uid = u64;
@@ -58,6 +58,7 @@ pub struct Truth {
     acked: Vec<(Uid, Time)>,
     read: HashSet<(u32, u64)>,
     unreachable: Vec<Outage>,
+    lapsed: BTreeMap<MonitorId, Vec<Lapsed>>,
 }
 
 impl Truth {
@@ -183,7 +184,8 @@ impl Truth {
         View { moment: self.rows, vector: None, now: Time::NEVER }
     }
 
-    fn outages(&self, view: View<'_>) -> Outages {
+    /// Our outages by the rows that are seen.
+    pub fn outages(&self, view: View<'_>) -> Outages {
         let mut outages = Outages::default();
         for (index, position, outage) in &self.outages {
             if view.sees(*index, position.stream(), position.seq()) {
@@ -199,7 +201,7 @@ impl Truth {
 
     /// What a monitor is at `until`, by all that is seen.
     pub fn reference(&self, id: MonitorId, view: View<'_>, until: Time) -> Option<Reference> {
-        reference::fold(self.seen(id, view), &self.outages(view), until)
+        self.reference_with(id, view, until, &self.outages(view))
     }
 
     /// The settings that were in force at `then`.
@@ -217,7 +219,8 @@ impl Truth {
 
     /// The same, with outages as somebody else knows them.
     pub fn reference_with(&self, id: MonitorId, view: View<'_>, until: Time, outages: &Outages) -> Option<Reference> {
-        reference::fold(self.seen(id, view), outages, until)
+        let lapsed = self.lapsed.get(&id).map_or(&[][..], Vec::as_slice);
+        reference::fold(self.seen(id, view), lapsed, outages, until)
     }
 
     /// The check-ins of a monitor that are seen.
@@ -226,6 +229,12 @@ impl Truth {
             Input::Checkin(checkin) => Some(checkin),
             Input::Command(_) => None,
         })
+    }
+
+    /// A deadline was judged to be missed, by these outages, and that was persisted.
+    pub fn was_judged(&mut self, id: MonitorId, deadline: Time, outages: Outages, view: View<'_>) {
+        let vector = view.vector.cloned().unwrap_or_default();
+        self.lapsed.entry(id).or_default().push(Lapsed { deadline, outages, moment: view.moment, vector });
     }
 
     /// Whether every check-in acknowledged before `then` is in the log, and its row was read.
