@@ -122,17 +122,16 @@ async fn answer(
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let source = source(&app.config.trusted_proxies, peer, &request);
-    // The path is copied only where the request must be taken apart while it is looked at.
-    if ping::route(request.uri().path()).is_some() {
-        let uri = request.uri().clone();
-        if let Some(target) = ping::route(uri.path()) {
-            let reply = ping::handle(app, source, remembered, target, request).await;
-            return Ok(reply.map(ReplyBody::Short));
-        }
+    // A reference-counted copy: the request is taken apart while its path is looked at.
+    let uri = request.uri().clone();
+    if let Some(target) = ping::route(uri.path()) {
+        let reply = ping::handle(app, source, remembered, target, request).await;
+        return Ok(reply.map(ReplyBody::Short));
     }
     request.extensions_mut().insert(Peer(source));
     let request = request.map(axum::body::Body::new);
-    let Ok(reply) = router.clone().oneshot(request).await;
+    // Boxed: a check-in's future should not be as large as the router's.
+    let Ok(reply) = Box::pin(router.clone().oneshot(request)).await;
     Ok(reply.map(ReplyBody::Long))
 }
 

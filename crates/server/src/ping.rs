@@ -148,18 +148,22 @@ async fn record(
 ) -> Result<Reply, Refusal> {
     let now = app.now();
     let query = request.uri().query().unwrap_or_default();
-    let (monitor, signal, created) = find(app, &target, query, now).await?;
+    let (monitor, signal, created) = match find_token(app, &target, now)? {
+        Some((monitor, signal)) => (monitor, signal, false),
+        None => Box::pin(find_by_name(app, &target, query, now)).await?,
+    };
     let run = run_id(query)?;
     let user_agent = remembered.user_agent(&request);
     let mut message = if target.takes_message() { parameter(query, "msg").unwrap_or_default() } else { String::new() };
-    let is_form = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let is_form = target.takes_message()
+        && request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     let limit = app.config.ping_body_limit;
     let mut body = request.into_body();
     let kept = if body.is_end_stream() { Kept::default() } else { keep(&mut body, limit).await };
-    if target.takes_message() && is_form && message.is_empty() {
+    if is_form && message.is_empty() {
         message = parameter(&String::from_utf8_lossy(&kept.bytes), "msg").unwrap_or_default();
     }
     let record = CheckinRecord {
@@ -178,21 +182,23 @@ async fn record(
     Ok(accepted(app, created, close))
 }
 
-/// Whose check-in this is, and what it says. A known token wins over a ping key and slug; an unknown one over a
+/// Whose check-in this is, and what it says. A known token wins over a ping key and slug, an unknown one over a
 /// malformed rest.
-async fn find(
+fn find_token(app: &App, target: &Target<'_>, now: Time) -> Result<Option<(MonitorId, Signal)>, Refusal> {
+    let Some(token) = target.token() else { return Ok(None) };
+    match app.ping_tokens.find(app.keys.short_hash(token), now) {
+        Some(Found::Monitor(id)) => Ok(Some((id, target.signal()?))),
+        Some(Found::Limited) => Err(Refusal::TooMany(Span::from_seconds(1))),
+        None => Ok(None),
+    }
+}
+
+async fn find_by_name(
     app: &App,
     target: &Target<'_>,
     query: &str,
     now: Time,
 ) -> Result<(MonitorId, Signal, bool), Refusal> {
-    if let Some(token) = target.token() {
-        match app.ping_tokens.find(app.keys.short_hash(token), now) {
-            Some(Found::Monitor(id)) => return Ok((id, target.signal()?, false)),
-            Some(Found::Limited) => return Err(Refusal::TooMany(Span::from_seconds(1))),
-            None => {}
-        }
-    }
     let Some((key, slug)) = target.by_name() else { return Err(Refusal::NotFound) };
     if !app.is_ping_key(key) {
         return Err(Refusal::NotFound);

@@ -40,16 +40,25 @@ pub fn route(path: &str) -> Option<Target<'_>> {
     }
     // Only what looks like a secret: everything else at the root is a page.
     let rest = path.strip_prefix('/')?;
-    let first = rest.split('/').next().unwrap_or_default();
-    if is_uuid(first) { native(Dialect::Hosted, rest) } else { None }
+    let first = rest.as_bytes().get(..36)?;
+    (is_uuid(first) && matches!(rest.as_bytes().get(36), None | Some(b'/'))).then(|| native(Dialect::Hosted, rest))?
 }
 
 fn native(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
-    let mut parts = rest.split('/');
-    let first = parts.next().filter(|first| !first.is_empty())?;
-    let target = Target { dialect, first, second: parts.next(), third: parts.next() };
+    let (first, rest) = part(rest);
+    let (second, rest) = rest.map_or((None, None), |rest| (Some(part(rest).0), part(rest).1));
+    let (third, rest) = rest.map_or((None, None), |rest| (Some(part(rest).0), part(rest).1));
     // Too deep: it is still a request for a check-in, and none that exists.
-    if parts.next().is_some() { Some(Target { third: Some(""), ..target }) } else { Some(target) }
+    let third = if rest.is_some() { Some("") } else { third };
+    (!first.is_empty()).then_some(Target { dialect, first, second, third })
+}
+
+/// Up to the next slash, and what follows it. By hand: this is asked for every check-in.
+fn part(text: &str) -> (&str, Option<&str>) {
+    match text.bytes().position(|byte| byte == b'/') {
+        Some(slash) => (&text[..slash], Some(&text[slash + 1..])),
+        None => (text, None),
+    }
 }
 
 fn one(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
@@ -58,21 +67,17 @@ fn one(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
 }
 
 /// Dashed and in lower case, as tokens are made.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(i, b)| match i {
-            8 | 13 | 18 | 23 => b == b'-',
-            _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-        })
+fn is_uuid(text: &[u8]) -> bool {
+    text.iter().enumerate().all(|(i, b)| match i {
+        8 | 13 | 18 | 23 => *b == b'-',
+        _ => b.is_ascii_digit() || (b'a'..=b'f').contains(b),
+    })
 }
 
 impl<'a> Target<'a> {
-    /// The token, where the first part could be one: 10 to 64 of letters, digits, `-` and `_`. Shorter ones exist by
-    /// import.
+    /// The token, where the first part could be one. It is looked up by its hash, so its letters need no look.
     pub fn token(&self) -> Option<&'a str> {
-        let known = self.first.len() <= 64
-            && self.first.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-        (known && self.third.is_none()).then_some(self.first)
+        (self.first.len() <= 64 && self.third.is_none()).then_some(self.first)
     }
 
     /// Ping key and slug.
