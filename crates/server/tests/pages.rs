@@ -1,4 +1,5 @@
 //! The pages of a server that runs, as a browser without script sees them.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -153,13 +154,13 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
 
     site.get("/").await.shows(200, &["Nothing is watched yet", "in three lines", "Signed in as admin@example.org"]);
     let (path, ping) = site.make("invoice-generator").await;
-    site.get(&path).await.shows(200, &["None yet.", "every hour", "No channel exists"]);
+    site.get(&path).await.shows(200, &["None yet.", "every hour", "Nobody is told when it goes down"]);
     assert_eq!(site.get(&format!("{ping}/start")).await.status, 200);
     let sent = site.send("POST", &format!("{ping}/3"), &[], "disk <full>\nmore").await;
     assert_eq!(sent.status, 200);
 
     let page = until(&mut site, "/", "1 incident open").await;
-    page.shows(200, &["The job ended with exit status 3: disk &#60;full&#62;.", "Nobody was told", ">Down<"]);
+    page.shows(200, &["The job ended with exit status 3: disk &#60;full&#62;.", "Nobody was told", ">Down<", "No channel exists"]);
     site.get(&path).await.shows(200, &["exit status 3", "Incident #1", "1 failed", "disk &#60;full&#62;\nmore"]);
     site.get("/incidents/1").await.shows(200, &["What the job sent", "disk &#60;full&#62;\nmore", "Acknowledge"]);
     site.post("/incidents/1/acknowledge", &[("back", "/")]).await.sees("/");

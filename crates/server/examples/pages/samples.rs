@@ -245,6 +245,7 @@ pub fn overview_empty() -> OverviewView {
     view.frame.notices.push(Notice {
         warning: true,
         text: warning.into(),
+        standing: true,
     });
     view.rows.clear();
     view.counts.clear();
@@ -441,6 +442,7 @@ pub fn monitor_new() -> MonitorView {
     view.frame.notices.push(Notice {
         warning: false,
         text: "The heartbeat is made.".into(),
+        standing: true,
     });
     view.name = "new-customer-mail".into();
     view.state = State::New;
@@ -470,6 +472,7 @@ pub fn incident() -> IncidentView {
     IncidentView {
         frame: frame(2),
         number: 412,
+        can_note: true,
         monitor_id: Some("m1".to_owned()),
         monitor: "invoice-generator".into(),
         labels: texts(&["env=prod-us", "team=billing"]),

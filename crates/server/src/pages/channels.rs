@@ -13,6 +13,7 @@ use systole_store::deliveries::DeliveryFilter;
 use systole_wire::{ChannelInput, FieldError};
 
 use super::monitor_form::of_field;
+use super::frame::Says;
 use super::reply::{Failure, Reply, invalid, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, incidents, sentences};
@@ -53,7 +54,7 @@ async fn view(
     let mut rows = app.store.channels(visitor.project()).await?;
     rows.sort_by_key(|row| row.fields.name.to_lowercase());
     Ok(ChannelsView {
-        frame: frame::frame(pages, visitor).await?,
+        frame: frame::frame(pages, visitor, Says::All).await?,
         rows: rows.iter().map(|row| channel(app, row, &last)).collect(),
         name: fields.name.clone().into(),
         url: fields.url.clone().into(),
@@ -71,9 +72,13 @@ async fn last_deliveries(app: &App, project: i64) -> Result<Last, Error> {
         if row.state == "superseded" {
             continue;
         }
-        let detail = row.detail.as_deref().filter(|_| row.state != "pending").unwrap_or_default();
-        let what = format!("incident #{} {}", row.incident, sentences::told_event(&row.kind));
-        let what = if detail.is_empty() { what } else { format!("{what}, {detail}") };
+        let mut what = format!("incident #{} {}", row.incident, sentences::told_event(&row.kind));
+        if row.state == "pending" && row.attempts > 1 {
+            what = format!("{what}, tried {} times", row.attempts);
+        }
+        if let Some(detail) = row.detail.as_deref().filter(|detail| !detail.is_empty()) {
+            what = format!("{what}, {detail}");
+        }
         let state = incidents::delivery_state(row.state);
         last.entry(row.channel).or_insert((state, row.finished_at.unwrap_or(row.decided_at), what.into()));
     }

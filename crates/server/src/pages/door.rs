@@ -54,7 +54,7 @@ pub(super) async fn show_sign_in(
     if pages.app.config.admin_token.is_none() && !pages.app.store.has_people().await? {
         let text = "There is no administrator yet. Open the address that the server printed when it started; a restart \
                     prints it again.";
-        view.frame.notices.push(Notice { warning: true, text: text.into() });
+        view.frame.notices.push(Notice { warning: true, text: text.into(), standing: false });
     }
     Ok(page(StatusCode::OK, render::sign_in(&view)))
 }

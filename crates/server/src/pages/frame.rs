@@ -25,7 +25,7 @@ impl NoticesToShow {
         if waiting.len() >= WAITING_MAX {
             waiting.clear();
         }
-        let notice = Notice { warning, text: text.into().into() };
+        let notice = Notice { warning, text: text.into().into(), standing: false };
         waiting.entry(visitor.session).or_default().push(notice);
     }
 
@@ -39,12 +39,27 @@ impl NoticesToShow {
     }
 }
 
+/// What a page says of the set-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Says {
+    /// Everything that is wrong with it.
+    All,
+    /// How the server is reached: where ping URLs stand.
+    Reach,
+    /// Nothing: who looks here has something else on their mind.
+    Nothing,
+}
+
 /// Around a page of somebody who is signed in.
-pub(super) async fn frame(pages: &Pages, visitor: &Visitor) -> Result<Frame, Error> {
+pub(super) async fn frame(pages: &Pages, visitor: &Visitor, says: Says) -> Result<Frame, Error> {
     let app = &pages.app;
     let mut notices = pages.notices.take(visitor);
-    notices.extend(reachability(app));
-    notices.extend(channels(app, visitor).await?);
+    if says != Says::Nothing {
+        notices.extend(reachability(app));
+    }
+    if says == Says::All {
+        notices.extend(channels(app, visitor).await?);
+    }
     let open = app.store.count_open_incidents(visitor.project()).await?;
     Ok(Frame { notices, open_incidents: usize::try_from(open).unwrap_or(0), ..bare(pages, Some(visitor)) })
 }
@@ -61,7 +76,7 @@ pub(super) fn bare(pages: &Pages, visitor: Option<&Visitor>) -> Frame {
 }
 
 fn warning(text: String) -> Notice {
-    Notice { warning: true, text: text.into() }
+    Notice { warning: true, text: text.into(), standing: true }
 }
 
 /// What jobs and browsers meet: plain HTTP off this machine, ping URLs that only this machine can use.
@@ -98,9 +113,12 @@ async fn channels(app: &App, visitor: &Visitor) -> Result<Option<Notice>, Error>
     }
     let without = app.store.count_without_channel(visitor.project()).await?;
     if without > 0 {
-        let whom = if without == 1 { "1 monitor has".to_owned() } else { format!("{without} monitors have") };
-        let text = format!("{whom} no channel: when it goes down, nobody is told. Make a default channel under Channels.");
-        return Ok(Some(warning(text)));
+        let text = if without == 1 {
+            "1 monitor has no channel: when it goes down, nobody is told.".to_owned()
+        } else {
+            format!("{without} monitors have no channel: when they go down, nobody is told.")
+        };
+        return Ok(Some(warning(format!("{text} Make a default channel, or name one in their settings."))));
     }
     if channels.iter().all(|channel| !channel.fields.system) {
         let text = "No channel receives Systole’s own troubles, such as dead deliveries. Make one under Channels with \

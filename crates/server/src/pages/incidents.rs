@@ -12,6 +12,7 @@ use systole_store::deliveries::{DeliveryFilter, DeliveryRow};
 use systole_store::incidents::{EventRow, IncidentFilter, IncidentRow};
 
 use super::monitors::incident_row;
+use super::frame::Says;
 use super::reply::{Failure, Reply, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, overview, sentences};
@@ -70,7 +71,7 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
     let last = rows.last().zip(kinds.get(rows.len().saturating_sub(1))).filter(|_| has_more);
     let now = app.now();
     let view = IncidentsView {
-        frame: frame::frame(&pages, &visitor).await?,
+        frame: frame::frame(&pages, &visitor, Says::Nothing).await?,
         state,
         next: last.map(|(row, kind)| format!("{kind}{}", row.number).into()),
         rows: rows.iter().map(|row| incident_row(row, now)).collect(),
@@ -87,11 +88,16 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
     let filter = DeliveryFilter { incident: Some(number), limit: DELIVERIES_SHOWN, ..DeliveryFilter::default() };
     let deliveries = app.store.deliveries(visitor.project(), &filter).await?;
     let monitor = app.store.monitor(visitor.project(), row.monitor).await?;
+    let body = body(app, &row).await?;
     let now = app.now();
-    let state = app.engine.read().monitor(row.monitor).map(|monitor| monitor.heartbeat.shown(now));
+    let (state, can_note) = app.engine.read().monitor(row.monitor).map_or((None, false), |monitor| {
+        let is_last = monitor.incident.as_deref().is_some_and(|incident| incident.number == number);
+        (Some(monitor.heartbeat.shown(now)), is_last)
+    });
     let view = IncidentView {
-        frame: frame::frame(&pages, &visitor).await?,
+        frame: frame::frame(&pages, &visitor, Says::Nothing).await?,
         number,
+        can_note,
         monitor_id: monitor.as_ref().map(|monitor| monitor_id(monitor.id)),
         monitor: row.monitor_name.clone().into(),
         labels: overview::labels(&row.labels),
@@ -103,26 +109,26 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
         resolved_at: row.resolved_at,
         what: sentences::what(&row, now).into(),
         told: sentences::told(&row, &events, &deliveries, now).into(),
-        evidence: evidence(&row),
+        evidence: evidence(&row, !body.is_empty()),
         runbook_url: monitor.map(|monitor| monitor.fields.runbook_url).unwrap_or_default().into(),
-        body: body(app, &row).await?,
+        body,
         timeline: timeline(&events, &deliveries, now),
         deliveries: delivery_rows(app, &deliveries, &events).await?,
     };
     Ok(page(StatusCode::OK, render::incident(&view)))
 }
 
-fn evidence(row: &IncidentRow) -> Vec<(&'static str, Untrusted)> {
+/// What the job sent stands below where it is there as a whole.
+fn evidence(row: &IncidentRow, has_body: bool) -> Vec<(&'static str, Untrusted)> {
     let evidence = &row.evidence;
     let mut known: Vec<(&'static str, Untrusted)> = Vec::new();
-    let reason = sentences::reason(&row.reason);
-    known.push(("Reason", reason.map_or(row.reason.as_str(), |reason| reason.sentence()).into()));
     let time = |micros: i64| absolute(Time::from_micros(micros));
     let began = if row.reason == "overran" { "Began" } else { "Expected" };
     known.push(("Last check-in", evidence.last_checkin_at.map_or_else(|| "none".to_owned(), time).into()));
     known.extend(evidence.expected_at.map(|at| (began, time(at).into())));
     known.extend(evidence.exit_status.map(|status| ("Exit status", status.to_string().into())));
-    known.extend(evidence.message.clone().map(|message| ("It said", message.into())));
+    let said = evidence.message.as_deref().filter(|_| !has_body);
+    known.extend(said.map(|message| ("It said", sentences::first_line(message).into())));
     for (from, until) in evidence.outage.iter().chain(&evidence.outages) {
         let text = format!("Systole itself heard nobody from {} to {}", time(*from), time(*until));
         known.push(("Outage of ours", text.into()));

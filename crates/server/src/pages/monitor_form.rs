@@ -11,6 +11,7 @@ use systole_core::time::Span;
 use systole_store::monitors::MonitorRow;
 use systole_wire::{FieldError, MonitorInput, MonitorPatch};
 
+use super::frame::Says;
 use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame};
@@ -164,7 +165,7 @@ async fn view(
     errors: Vec<FormError>,
 ) -> Result<MonitorFormView, Failure> {
     Ok(MonitorFormView {
-        frame: frame::frame(pages, visitor).await?,
+        frame: frame::frame(pages, visitor, Says::Nothing).await?,
         id: row.map(|row| monitor_id(row.id)),
         rev: fields.rev.clone(),
         name: fields.name.clone().into(),

@@ -13,6 +13,7 @@ use systole_store::monitors::MonitorRow;
 use systole_store::retention::FoundCheckin;
 use systole_wire::{MonitorDetail, Monitor as WireMonitor};
 
+use super::frame::Says;
 use super::reply::{Failure, Reply, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, overview, recent, sentences};
@@ -54,7 +55,7 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
     runs.drain(..runs.len().saturating_sub(RUNS_SHOWN));
     let shown = monitor.heartbeat.shown(now);
     let view = MonitorView {
-        frame: frame::frame(&pages, &visitor).await?,
+        frame: frame::frame(&pages, &visitor, Says::Reach).await?,
         id: monitor_id(id),
         name: row.fields.name.clone().into(),
         kind: "Heartbeat",
@@ -82,9 +83,10 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
     Ok(page(StatusCode::OK, render::monitor(&view)))
 }
 
-/// What the frame says of the whole installation is not said again.
+/// What the frame says of the whole installation is not said again; what a clock change will do some day stands with the
+/// settings.
 fn warnings(wire: &WireMonitor) -> Vec<Untrusted> {
-    let own = wire.warnings.iter().filter(|warning| warning.code != "loopback_base_url");
+    let own = wire.warnings.iter().filter(|warning| !matches!(warning.code.as_str(), "loopback_base_url" | "schedule"));
     own.map(|warning| sentence(&warning.message).into()).collect()
 }
 
@@ -104,10 +106,13 @@ fn ping(wire: &WireMonitor, settings: &Settings) -> Option<Ping> {
 
 /// When beats were and are expected, from the first run on. Of a period only the next is known: each beat moves it.
 fn slots(settings: &Settings, monitor: &Monitor, runs: &[Run], now: Time) -> Vec<Time> {
-    let awaited = Some(monitor.heartbeat.awaited).filter(|awaited| *awaited != Time::NEVER);
-    let (Schedule::Cron(_), Some(first)) = (&settings.schedule, runs.first()) else {
-        return awaited.into_iter().filter(|_| !runs.is_empty()).collect();
-    };
+    let Some(first) = runs.first() else { return Vec::new() };
+    // One that is far ahead would push all that was into a corner.
+    let is_near = |slot: &Time| slot.since(now) <= now.since(first.at);
+    let awaited = Some(monitor.heartbeat.awaited).filter(|awaited| *awaited != Time::NEVER).filter(is_near);
+    if matches!(settings.schedule, Schedule::Every(_)) {
+        return awaited.into_iter().collect();
+    }
     let until = awaited.unwrap_or(now).max(now);
     let mut slots = Vec::new();
     let mut after = first.at - Span::from_seconds(60);
@@ -180,6 +185,8 @@ fn settings_list(wire: &WireMonitor, row: &MonitorRow) -> Vec<(&'static str, Unt
             add("dialect", Some(cron.dialect().to_string()));
         }
     }
+    let surprises = wire.warnings.iter().filter(|warning| warning.code == "schedule");
+    add("warnings", Some(surprises.map(|warning| sentence(&warning.message)).collect::<Vec<_>>().join(" ")));
     add("grace", Some(settings.grace.to_string()));
     add("start_grace", settings.start_grace.map(|span| span.to_string()));
     add("max_runtime", settings.max_runtime.map(|span| span.to_string()));

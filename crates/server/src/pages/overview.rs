@@ -16,6 +16,7 @@ use systole_store::incidents::{IncidentFilter, IncidentRow};
 use systole_store::monitors::{MonitorFilter, MonitorRow};
 
 use super::listing::{Picked, Wanted, cursor, parse_cursor, pick};
+use super::frame::Says;
 use super::reply::{Failure, Reply, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, sentences};
@@ -64,7 +65,7 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
     let open = open_incidents(app, visitor.project()).await?;
     let rows = rows(&pages, &visitor, &picked, &open, now).await?;
     let view = OverviewView {
-        frame: frame::frame(&pages, &visitor).await?,
+        frame: frame::frame(&pages, &visitor, Says::All).await?,
         open: worst(app, open, now).await?,
         last_look: app.loops.health().iter().find(|(of, _)| *of == Loop::Engine).and_then(|(_, health)| health.last_run),
         counts: picked.counts.iter().filter(|(_, n)| *n > 0).map(|(shown, n)| (sentences::state(*shown), *n)).collect(),

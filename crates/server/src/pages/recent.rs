@@ -25,7 +25,9 @@ const REMEMBERED_MAX: usize = 5_000;
 /// What a row of a list needs of its runs, remembered until something new comes in: a list looks again every few
 /// seconds, and a monitor's history is a chain of reads.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<HashMap<MonitorId, (Key, Arc<Vec<Run>>)>>);
+pub(super) struct Recent(Mutex<Remembered>);
+
+type Remembered = HashMap<MonitorId, (Key, Arc<Vec<Run>>)>;
 
 /// Says whether anything came in.
 type Key = (Position, Option<(u64, u32)>);
@@ -65,7 +67,7 @@ impl Recent {
         Ok(runs.iter().map(|run| as_of(*run, &monitor.settings, now)).collect())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<MonitorId, (Key, Arc<Vec<Run>>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

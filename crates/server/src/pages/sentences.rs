@@ -86,7 +86,8 @@ fn cause(word: &str, evidence: &EvidenceDocument, at: Time, now: Time) -> String
     }
 }
 
-fn first_line(text: &str) -> &str {
+/// The first line that says something.
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
 }
 

@@ -147,7 +147,11 @@ pub fn run_chart(runs: &[Run], slots: &[Time], limit: Option<Span>, now: Time) -
     let outcomes: Vec<Outcome> = runs.iter().map(|run| run.outcome).collect();
     let mut summary = format!("{}: {}", count(runs.len(), "run"), tally(&outcomes));
     if let Some(longest) = longest {
-        let _ = write!(summary, "; the longest took {}", took(longest));
+        // One that is running has taken nothing yet.
+        let ended = runs.iter().filter(|run| run.outcome != Outcome::Running).filter_map(|run| run.duration);
+        if ended.max() == Some(longest) {
+            let _ = write!(summary, "; the longest took {}", took(longest));
+        }
     }
     if let Some(limit) = limit {
         let _ = write!(summary, "; limit {}", took(limit));

@@ -55,6 +55,7 @@ fn evil(fields: &mut [&mut Untrusted]) {
 fn evil_frame(frame: &mut Frame) {
     frame.notices.push(Notice {
         warning: true,
+        standing: false,
         text: EVIL.into(),
     });
     if let Some(viewer) = &mut frame.viewer {

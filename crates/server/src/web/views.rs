@@ -137,6 +137,8 @@ pub struct Notice {
     pub warning: bool,
     /// A sentence.
     pub text: Untrusted,
+    /// Whether it is about the set-up and stays until that is mended: it stands below what is wrong now.
+    pub standing: bool,
 }
 
 /// What is wrong with one field, or with the whole form where `field` is empty.
@@ -377,6 +379,8 @@ pub struct IncidentView {
     pub number: u64,
     /// For `/monitors/{id}`; none once the monitor is deleted.
     pub monitor_id: Option<String>,
+    /// Whether its timeline takes notes yet.
+    pub can_note: bool,
     /// The monitor's name.
     pub monitor: Untrusted,
     /// `key=value`.
