@@ -20,13 +20,25 @@ struct Reply {
 
 impl Reply {
     fn header(&self, name: &str) -> Option<&str> {
-        let named = |line: &&str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
-        self.head.lines().find(named).and_then(|line| line.split_once(": ")).map(|(_, value)| value)
+        let named = |line: &&str| {
+            line.split_once(": ")
+                .is_some_and(|(found, _)| found.eq_ignore_ascii_case(name))
+        };
+        self.head
+            .lines()
+            .find(named)
+            .and_then(|line| line.split_once(": "))
+            .map(|(_, value)| value)
     }
 
     #[track_caller]
     fn sees(&self, path: &str) {
-        assert_eq!((self.status, self.header("location")), (303, Some(path)), "{}", self.body);
+        assert_eq!(
+            (self.status, self.header("location")),
+            (303, Some(path)),
+            "{}",
+            self.body
+        );
     }
 
     #[track_caller]
@@ -69,7 +81,11 @@ impl Site {
             ping_body_limit: 10_000,
         };
         change(&mut config);
-        Site { server: start(config, None).await.unwrap(), cookie: None, _directory: directory }
+        Site {
+            server: start(config, None).await.unwrap(),
+            cookie: None,
+            _directory: directory,
+        }
     }
 
     /// With an administrator who is signed in.
@@ -77,7 +93,12 @@ impl Site {
         let mut site = Site::start().await;
         let url = site.server.setup_url.clone().unwrap();
         let code = url.split_once('#').unwrap().1.to_owned();
-        let reply = site.post("/setup", &[("code", &code), ("email", EMAIL), ("password", PASSWORD)]).await;
+        let reply = site
+            .post(
+                "/setup",
+                &[("code", &code), ("email", EMAIL), ("password", PASSWORD)],
+            )
+            .await;
         reply.sees("/");
         site
     }
@@ -92,14 +113,24 @@ impl Site {
     }
 
     async fn post_from(&mut self, origin: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
         let kind = ("content-type", "application/x-www-form-urlencoded");
-        self.send("POST", path, &[("origin", origin), kind], &body).await
+        self.send("POST", path, &[("origin", origin), kind], &body)
+            .await
     }
 
-    async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+    async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
         let address = self.server.address;
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -118,7 +149,11 @@ impl Site {
         .unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let reply = Reply { status, head: head.to_owned(), body: body.to_owned() };
+        let reply = Reply {
+            status,
+            head: head.to_owned(),
+            body: body.to_owned(),
+        };
         if let Some(cookie) = reply.header("set-cookie") {
             let pair = cookie.split(';').next().unwrap();
             self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
@@ -128,7 +163,12 @@ impl Site {
 
     /// Makes a heartbeat by the form; answers its path and its ping path.
     async fn make(&mut self, name: &str) -> (String, String) {
-        let made = self.post("/monitors", &[("name", name), ("schedule", "1h"), ("grace", "5m")]).await;
+        let made = self
+            .post(
+                "/monitors",
+                &[("name", name), ("schedule", "1h"), ("grace", "5m")],
+            )
+            .await;
         assert_eq!(made.status, 303, "{}", made.body);
         let path = made.header("location").unwrap().to_owned();
         let page = self.get(&path).await;
@@ -143,37 +183,117 @@ impl Site {
 async fn from_set_up_to_an_incident_taken_by_hand() {
     let mut site = Site::start().await;
     site.get("/").await.sees("/sign-in?next=%2F");
-    site.get("/sign-in").await.shows(200, &["There is no administrator yet"]);
+    site.get("/sign-in")
+        .await
+        .shows(200, &["There is no administrator yet"]);
     let url = site.server.setup_url.clone().unwrap();
     let code = url.split_once('#').unwrap().1.to_owned();
-    let short = site.post("/setup", &[("code", &code), ("email", "nobody"), ("password", "short")]).await;
+    let short = site
+        .post(
+            "/setup",
+            &[("code", &code), ("email", "nobody"), ("password", "short")],
+        )
+        .await;
     short.shows(422, &["not an e-mail address", "12 or more", &code]);
-    let wrong = site.post("/setup", &[("code", "wrong"), ("email", EMAIL), ("password", PASSWORD)]).await;
+    let wrong = site
+        .post(
+            "/setup",
+            &[("code", "wrong"), ("email", EMAIL), ("password", PASSWORD)],
+        )
+        .await;
     wrong.shows(422, &["This code is not valid"]);
-    site.post("/setup", &[("code", &code), ("email", EMAIL), ("password", PASSWORD)]).await.sees("/");
+    site.post(
+        "/setup",
+        &[("code", &code), ("email", EMAIL), ("password", PASSWORD)],
+    )
+    .await
+    .sees("/");
 
-    site.get("/").await.shows(200, &["Nothing is watched yet", "in three lines", "Signed in as admin@example.org"]);
+    site.get("/").await.shows(
+        200,
+        &[
+            "Nothing is watched yet",
+            "in three lines",
+            "Signed in as admin@example.org",
+        ],
+    );
     let (path, ping) = site.make("invoice-generator").await;
-    site.get(&path).await.shows(200, &["None yet.", "every hour", "Nobody is told when it goes down"]);
+    site.get(&path).await.shows(
+        200,
+        &[
+            "None yet.",
+            "every hour",
+            "Nobody is told when it goes down",
+        ],
+    );
     assert_eq!(site.get(&format!("{ping}/start")).await.status, 200);
-    let sent = site.send("POST", &format!("{ping}/3"), &[], "disk <full>\nmore").await;
+    let sent = site
+        .send("POST", &format!("{ping}/3"), &[], "disk <full>\nmore")
+        .await;
     assert_eq!(sent.status, 200);
 
     let page = until(&mut site, "/", "1 incident open").await;
-    page.shows(200, &["The job ended with exit status 3: disk &#60;full&#62;.", "Nobody was told", ">Down<", "No channel exists"]);
-    site.get(&path).await.shows(200, &["exit status 3", "Incident #1", "1 failed", "disk &#60;full&#62;\nmore"]);
-    site.get("/incidents/1").await.shows(200, &["What the job sent", "disk &#60;full&#62;\nmore", "Acknowledge"]);
-    site.post("/incidents/1/acknowledge", &[("back", "/")]).await.sees("/");
-    site.get("/").await.shows(200, &["You have incident #1.", "admin@example.org acknowledged it"]);
-    site.post("/incidents/1/note", &[("text", "the <disk> is full")]).await.sees("/incidents/1");
+    page.shows(
+        200,
+        &[
+            "The job ended with exit status 3: disk &#60;full&#62;.",
+            "Nobody was told",
+            ">Down<",
+            "No channel exists",
+        ],
+    );
+    site.get(&path).await.shows(
+        200,
+        &[
+            "exit status 3",
+            "Incident #1",
+            "1 failed",
+            "disk &#60;full&#62;\nmore",
+        ],
+    );
+    site.get("/incidents/1").await.shows(
+        200,
+        &[
+            "What the job sent",
+            "disk &#60;full&#62;\nmore",
+            "Acknowledge",
+        ],
+    );
+    site.post("/incidents/1/acknowledge", &[("back", "/")])
+        .await
+        .sees("/");
+    site.get("/").await.shows(
+        200,
+        &["You have incident #1.", "admin@example.org acknowledged it"],
+    );
+    site.post("/incidents/1/note", &[("text", "the <disk> is full")])
+        .await
+        .sees("/incidents/1");
     let page = site.get("/incidents/1").await;
-    page.shows(200, &["the &#60;disk&#62; is full", "Acknowledged by admin@example.org"]);
-    assert!(!page.body.contains("action=\"/incidents/1/acknowledge\""), "it is taken");
+    page.shows(
+        200,
+        &[
+            "the &#60;disk&#62; is full",
+            "Acknowledged by admin@example.org",
+        ],
+    );
+    assert!(
+        !page.body.contains("action=\"/incidents/1/acknowledge\""),
+        "it is taken"
+    );
     assert_eq!(site.get(&ping).await.status, 200);
-    until(&mut site, "/", "No incident is open").await.shows(200, &["The monitor is up."]);
-    site.get("/incidents/1").await.shows(200, &["The job reported a success"]);
-    site.get("/incidents?state=resolved").await.shows(200, &["invoice-generator"]);
-    site.get("/incidents?state=open").await.shows(200, &["No incident is open."]);
+    until(&mut site, "/", "No incident is open")
+        .await
+        .shows(200, &["The monitor is up."]);
+    site.get("/incidents/1")
+        .await
+        .shows(200, &["The job reported a success"]);
+    site.get("/incidents?state=resolved")
+        .await
+        .shows(200, &["invoice-generator"]);
+    site.get("/incidents?state=open")
+        .await
+        .shows(200, &["No incident is open."]);
 }
 
 /// Looks until the engine has decided.
@@ -193,22 +313,61 @@ async fn the_door_opens_to_the_password_alone() {
     site.get("/sign-in?next=/channels").await.sees("/channels");
     site.post("/sign-out", &[]).await.sees("/sign-in");
     assert_eq!(site.cookie, None);
-    site.get("/channels?x=1").await.sees("/sign-in?next=%2Fchannels%3Fx%3D1");
+    site.get("/channels?x=1")
+        .await
+        .sees("/sign-in?next=%2Fchannels%3Fx%3D1");
     site.get("/setup").await.shows(409, &["exists already"]);
-    let again = [("code", "x"), ("email", "b@example.org"), ("password", PASSWORD)];
-    site.post("/setup", &again).await.shows(409, &["exists already"]);
+    let again = [
+        ("code", "x"),
+        ("email", "b@example.org"),
+        ("password", PASSWORD),
+    ];
+    site.post("/setup", &again)
+        .await
+        .shows(409, &["exists already"]);
 
-    let wrong = site.post("/sign-in", &[("email", EMAIL), ("password", "wrong"), ("next", "/channels")]).await;
-    wrong.shows(422, &["No account has this e-mail address and password", EMAIL, "value=\"/channels\""]);
-    let unknown = site.post("/sign-in", &[("email", "x@example.org"), ("password", PASSWORD)]).await;
+    let wrong = site
+        .post(
+            "/sign-in",
+            &[
+                ("email", EMAIL),
+                ("password", "wrong"),
+                ("next", "/channels"),
+            ],
+        )
+        .await;
+    wrong.shows(
+        422,
+        &[
+            "No account has this e-mail address and password",
+            EMAIL,
+            "value=\"/channels\"",
+        ],
+    );
+    let unknown = site
+        .post(
+            "/sign-in",
+            &[("email", "x@example.org"), ("password", PASSWORD)],
+        )
+        .await;
     unknown.shows(422, &["No account has this e-mail address and password"]);
-    let token = site.post("/sign-in", &[("token", "no-token-of-ours-at-all")]).await;
+    let token = site
+        .post("/sign-in", &[("token", "no-token-of-ours-at-all")])
+        .await;
     token.shows(422, &["not the administrator’s token"]);
-    let right = [("email", " Admin@Example.org "), ("password", PASSWORD), ("next", "//evil.example")];
+    let right = [
+        ("email", " Admin@Example.org "),
+        ("password", PASSWORD),
+        ("next", "//evil.example"),
+    ];
     let right = site.post("/sign-in", &right).await;
     right.sees("/");
     let cookie = right.header("set-cookie").unwrap();
-    assert!(cookie.starts_with("systole_session=") && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{cookie}");
+    assert!(
+        cookie.starts_with("systole_session=")
+            && cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax"),
+        "{cookie}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,9 +375,16 @@ async fn the_sixth_failure_must_wait_even_with_the_password() {
     let mut site = Site::set_up().await;
     site.cookie = None;
     for _ in 0..5 {
-        assert_eq!(site.post("/sign-in", &[("email", EMAIL), ("password", "wrong")]).await.status, 422);
+        assert_eq!(
+            site.post("/sign-in", &[("email", EMAIL), ("password", "wrong")])
+                .await
+                .status,
+            422
+        );
     }
-    let sixth = site.post("/sign-in", &[("email", EMAIL), ("password", PASSWORD)]).await;
+    let sixth = site
+        .post("/sign-in", &[("email", EMAIL), ("password", PASSWORD)])
+        .await;
     sixth.shows(429, &["Too many failed sign-ins"]);
     assert!(sixth.header("retry-after").is_some());
 }
@@ -233,17 +399,29 @@ async fn the_administrators_token_signs_in() {
     .await;
     let page = site.get("/sign-in").await;
     assert!(!page.body.contains("There is no administrator yet"));
-    let reply = site.post("/sign-in", &[("token", token), ("next", "/incidents")]).await;
+    let reply = site
+        .post("/sign-in", &[("token", token), ("next", "/incidents")])
+        .await;
     reply.sees("/incidents");
     assert!(reply.header("set-cookie").unwrap().contains("; Secure"));
-    site.get("/").await.shows(200, &["administrator&#39;s token", "https://systole.example.org/api/v1/monitors"]);
+    site.get("/").await.shows(
+        200,
+        &[
+            "administrator&#39;s token",
+            "https://systole.example.org/api/v1/monitors",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_from_elsewhere_is_refused() {
     let mut site = Site::set_up().await;
     let (path, _) = site.make("kept").await;
-    for origin in ["https://evil.example", "null", "http://127.0.0.1.evil.example"] {
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1.evil.example",
+    ] {
         let reply = site.post_from(origin, &format!("{path}/delete"), &[]).await;
         reply.shows(403, &["not sent by a page of Systole"]);
     }
@@ -251,10 +429,14 @@ async fn a_change_from_elsewhere_is_refused() {
     assert_eq!(bare.status, 403, "neither Origin nor Sec-Fetch-Site");
     site.get(&path).await.shows(200, &["kept"]);
     let signed_out = site.cookie.take();
-    site.post(&format!("{path}/delete"), &[]).await.sees("/sign-in?next=%2F");
+    site.post(&format!("{path}/delete"), &[])
+        .await
+        .sees("/sign-in?next=%2F");
     site.cookie = signed_out;
     site.post(&format!("{path}/delete"), &[]).await.sees("/");
-    site.get("/").await.shows(200, &["kept is deleted.", "Nothing is watched yet"]);
+    site.get("/")
+        .await
+        .shows(200, &["kept is deleted.", "Nothing is watched yet"]);
     site.get(&path).await.shows(404, &["There is no such page"]);
 }
 
@@ -264,13 +446,48 @@ async fn hostile_names_and_bodies_are_text() {
     let name = "<script>alert(1)</script>\" onload=\"x";
     let (path, ping) = site.make(name).await;
     let body = "</pre><script>alert(2)</script>\u{202e}\u{1b}[31m";
-    assert_eq!(site.send("POST", &format!("{ping}/fail"), &[("user-agent", "<b>agent</b>")], body).await.status, 200);
+    assert_eq!(
+        site.send(
+            "POST",
+            &format!("{ping}/fail"),
+            &[("user-agent", "<b>agent</b>")],
+            body
+        )
+        .await
+        .status,
+        200
+    );
     until(&mut site, "/", "1 incident open").await;
-    site.post("/channels", &[("name", "<i>hook</i>"), ("url", "https://hooks.example.org/<i>path")]).await.sees("/channels");
-    for page in ["/", path.as_str(), "/incidents", "/incidents/1", "/channels", "/?q=<i>", &format!("{path}/edit")] {
-        let shown = site.get(&page.replace('<', "%3C").replace('>', "%3E")).await;
+    site.post(
+        "/channels",
+        &[
+            ("name", "<i>hook</i>"),
+            ("url", "https://hooks.example.org/<i>path"),
+        ],
+    )
+    .await
+    .sees("/channels");
+    for page in [
+        "/",
+        path.as_str(),
+        "/incidents",
+        "/incidents/1",
+        "/channels",
+        "/?q=<i>",
+        &format!("{path}/edit"),
+    ] {
+        let shown = site
+            .get(&page.replace('<', "%3C").replace('>', "%3E"))
+            .await;
         shown.shows(200, &[]);
-        for raw in ["<script>alert", "<b>agent", "<i>", "\u{202e}", "\u{1b}", "\" onload"] {
+        for raw in [
+            "<script>alert",
+            "<b>agent",
+            "<i>",
+            "\u{202e}",
+            "\u{1b}",
+            "\" onload",
+        ] {
             assert!(!shown.body.contains(raw), "{raw:?} on {page}");
         }
     }
@@ -294,21 +511,47 @@ async fn every_reply_bears_the_headers() {
         let reply = site.get(page).await;
         assert_eq!(reply.status, status, "{page}");
         let policy = reply.header("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{page}");
-        for (name, value) in
-            [("x-content-type-options", "nosniff"), ("referrer-policy", "same-origin"), ("cache-control", "no-store")]
-        {
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{page}"
+        );
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
             assert_eq!(reply.header(name), Some(value), "{page}");
         }
     }
     let page = site.get("/").await;
-    let style = page.body.split("stylesheet\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let style = page
+        .body
+        .split("stylesheet\" href=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
     let style = site.get(&style).await;
-    assert_eq!(style.header("cache-control"), Some("public, max-age=31536000, immutable"));
-    assert_eq!(style.header("content-type"), Some("text/css; charset=utf-8"));
-    assert_eq!(site.get("/favicon.ico").await.header("content-type"), Some("image/svg+xml"));
+    assert_eq!(
+        style.header("cache-control"),
+        Some("public, max-age=31536000, immutable")
+    );
+    assert_eq!(
+        style.header("content-type"),
+        Some("text/css; charset=utf-8")
+    );
+    assert_eq!(
+        site.get("/favicon.ico").await.header("content-type"),
+        Some("image/svg+xml")
+    );
     assert_eq!(site.get("/api/v1/nothing").await.status, 404);
-    assert_eq!(site.get("/healthz").await.body, "ok\n", "other routes are left alone");
+    assert_eq!(
+        site.get("/healthz").await.body,
+        "ok\n",
+        "other routes are left alone"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,15 +559,57 @@ async fn wrong_fields_are_named_beside_them_and_what_was_typed_stays() {
     let mut site = Site::set_up().await;
     site.make("taken").await;
     for (fields, texts) in [
-        ([("name", "taken"), ("schedule", "1h"), ("timezone", ""), ("grace", "")], ["The name is taken", "value=\"1h\""]),
-        ([("name", "x"), ("schedule", "soon"), ("timezone", ""), ("grace", "")], ["not a duration", "value=\"soon\""]),
-        ([("name", "x"), ("schedule", "0 25 * * *"), ("timezone", ""), ("grace", "")], ["25", "schedule-error"]),
-        ([("name", "x"), ("schedule", "0 2 * * *"), ("timezone", "Mars/Base"), ("grace", "")], ["Mars/Base", "timezone-error"]),
-        ([("name", "x"), ("schedule", "1h"), ("timezone", ""), ("grace", "-5m")], ["negative", "grace-error"]),
+        (
+            [
+                ("name", "taken"),
+                ("schedule", "1h"),
+                ("timezone", ""),
+                ("grace", ""),
+            ],
+            ["The name is taken", "value=\"1h\""],
+        ),
+        (
+            [
+                ("name", "x"),
+                ("schedule", "soon"),
+                ("timezone", ""),
+                ("grace", ""),
+            ],
+            ["not a duration", "value=\"soon\""],
+        ),
+        (
+            [
+                ("name", "x"),
+                ("schedule", "0 25 * * *"),
+                ("timezone", ""),
+                ("grace", ""),
+            ],
+            ["25", "schedule-error"],
+        ),
+        (
+            [
+                ("name", "x"),
+                ("schedule", "0 2 * * *"),
+                ("timezone", "Mars/Base"),
+                ("grace", ""),
+            ],
+            ["Mars/Base", "timezone-error"],
+        ),
+        (
+            [
+                ("name", "x"),
+                ("schedule", "1h"),
+                ("timezone", ""),
+                ("grace", "-5m"),
+            ],
+            ["negative", "grace-error"],
+        ),
     ] {
         site.post("/monitors", &fields).await.shows(422, &texts);
     }
-    let wrong = site.post("/channels", &[("name", "hook"), ("url", "nowhere")]).await;
+    let wrong = site
+        .post("/channels", &[("name", "hook"), ("url", "nowhere")])
+        .await;
     wrong.shows(422, &["url-error", "value=\"nowhere\"", "value=\"hook\""]);
 }
 
@@ -333,13 +618,35 @@ async fn two_people_do_not_overwrite_each_other() {
     let mut site = Site::set_up().await;
     let (path, _) = site.make("nightly").await;
     let edit = format!("{path}/edit");
-    site.get(&edit).await.shows(200, &["name=\"rev\" value=\"1\"", "value=\"1h\""]);
-    let first = [("name", "nightly"), ("schedule", "30 2 * * *"), ("timezone", "Europe/Oslo"), ("rev", "1")];
+    site.get(&edit)
+        .await
+        .shows(200, &["name=\"rev\" value=\"1\"", "value=\"1h\""]);
+    let first = [
+        ("name", "nightly"),
+        ("schedule", "30 2 * * *"),
+        ("timezone", "Europe/Oslo"),
+        ("rev", "1"),
+    ];
     site.post(&edit, &first).await.sees(&path);
-    site.get(&path).await.shows(200, &["nightly is saved.", "at 02:30 every day, Europe/Oslo"]);
+    site.get(&path).await.shows(
+        200,
+        &["nightly is saved.", "at 02:30 every day, Europe/Oslo"],
+    );
     let second = [("name", "weekly"), ("schedule", "7d"), ("rev", "1")];
-    site.post(&edit, &second).await.shows(409, &["Somebody else has changed it", "value=\"weekly\"", "name=\"rev\" value=\"2\""]);
-    site.post(&edit, &[("name", "weekly"), ("schedule", "7d"), ("rev", "2")]).await.sees(&path);
+    site.post(&edit, &second).await.shows(
+        409,
+        &[
+            "Somebody else has changed it",
+            "value=\"weekly\"",
+            "name=\"rev\" value=\"2\"",
+        ],
+    );
+    site.post(
+        &edit,
+        &[("name", "weekly"), ("schedule", "7d"), ("rev", "2")],
+    )
+    .await
+    .sees(&path);
     site.get(&path).await.shows(200, &["every 7 days"]);
 }
 
@@ -348,42 +655,89 @@ async fn buttons_do_what_they_say() {
     let mut site = Site::set_up().await;
     let (path, ping) = site.make("worker").await;
     site.post(&format!("{path}/pause"), &[]).await.sees(&path);
-    site.get(&path).await.shows(200, &["worker is paused.", ">Paused<", "Resume"]);
+    site.get(&path)
+        .await
+        .shows(200, &["worker is paused.", ">Paused<", "Resume"]);
     site.post(&format!("{path}/resume"), &[]).await.sees(&path);
     site.get(&path).await.shows(200, &[">New<"]);
-    site.post(&format!("{path}/rotate-token"), &[]).await.sees(&path);
+    site.post(&format!("{path}/rotate-token"), &[])
+        .await
+        .sees(&path);
     assert_eq!(site.get(&ping).await.status, 404);
-    site.post(&format!("{path}/explode"), &[]).await.shows(404, &["no such page"]);
+    site.post(&format!("{path}/explode"), &[])
+        .await
+        .shows(404, &["no such page"]);
 
-    let made = [("name", "hook"), ("url", "http://192.0.2.1:9/secret-path"), ("default", "on")];
+    let made = [
+        ("name", "hook"),
+        ("url", "http://192.0.2.1:9/secret-path"),
+        ("default", "on"),
+    ];
     site.post("/channels", &made).await.sees("/channels");
     let page = site.get("/channels").await;
-    page.shows(200, &["hook is made.", "whsec_", "http://192.0.2.1:9", "No channel receives Systole’s own troubles"]);
+    page.shows(
+        200,
+        &[
+            "hook is made.",
+            "whsec_",
+            "http://192.0.2.1:9",
+            "No channel receives Systole’s own troubles",
+        ],
+    );
     assert!(!page.body.contains("secret-path"));
-    assert!(!site.get("/channels").await.body.contains("whsec_"), "shown once");
-    site.post("/channels/chn_1/delete", &[]).await.sees("/channels");
-    site.get("/channels").await.shows(200, &["hook is deleted.", "No channel yet"]);
+    assert!(
+        !site.get("/channels").await.body.contains("whsec_"),
+        "shown once"
+    );
+    site.post("/channels/chn_1/delete", &[])
+        .await
+        .sees("/channels");
+    site.get("/channels")
+        .await
+        .shows(200, &["hook is deleted.", "No channel yet"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_found_by_name_label_and_state_and_has_pages() {
     let mut site = Site::set_up().await;
     for n in 0..42 {
-        let fields = [("name", format!("job-{n:02}")), ("schedule", "1h".to_owned())];
-        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let fields = [
+            ("name", format!("job-{n:02}")),
+            ("schedule", "1h".to_owned()),
+        ];
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         assert_eq!(site.post("/monitors", &fields).await.status, 303);
     }
     let first = site.get("/").await;
     first.shows(200, &["42 monitors", "job-41", "job-02", "Next page"]);
     assert!(!first.body.contains("job-01"));
-    let next = first.body.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let next = first
+        .body
+        .split("rel=\"next\" href=\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
     let second = site.get(&next).await;
     second.shows(200, &["job-01", "job-00", "First page"]);
     assert!(!second.body.contains("job-02") && !second.body.contains("Next page"));
-    site.get("/?q=JOB-1").await.shows(200, &["10 monitors of 42", "job-10"]);
-    site.get("/?q=team%3Dnone").await.shows(200, &["No monitor matches."]);
-    site.get("/?state=down").await.shows(200, &["No monitor matches."]);
-    site.get("/?state=new&q=job-4").await.shows(200, &["2 monitors of 42"]);
+    site.get("/?q=JOB-1")
+        .await
+        .shows(200, &["10 monitors of 42", "job-10"]);
+    site.get("/?q=team%3Dnone")
+        .await
+        .shows(200, &["No monitor matches."]);
+    site.get("/?state=down")
+        .await
+        .shows(200, &["No monitor matches."]);
+    site.get("/?state=new&q=job-4")
+        .await
+        .shows(200, &["2 monitors of 42"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -395,14 +749,29 @@ async fn a_page_that_looks_again_does_not_keep_a_session() {
     // A session last seen two minutes ago, and so not written again for a look.
     let seen = app.now() - Span::from_seconds(120);
     app.store.end_session(&hash).await.unwrap();
-    app.store.begin_session(seen, &hash, None, SESSION_IDLE).await.unwrap();
+    app.store
+        .begin_session(seen, &hash, None, SESSION_IDLE)
+        .await
+        .unwrap();
     let is_older = async |site: &Site, than: Time| {
         let at = than + SESSION_IDLE;
-        site.server.app().store.session_of(at, &hash, Span::from_seconds(SESSION_IDLE.as_seconds() - 1)).await.unwrap().is_none()
+        site.server
+            .app()
+            .store
+            .session_of(at, &hash, Span::from_seconds(SESSION_IDLE.as_seconds() - 1))
+            .await
+            .unwrap()
+            .is_none()
     };
     let look = site.send("GET", "/", &[("x-refresh", "1")], "").await;
     assert_eq!(look.status, 200);
-    assert!(is_older(&site, seen + Span::from_seconds(1)).await, "looking again is nobody at the keyboard");
+    assert!(
+        is_older(&site, seen + Span::from_seconds(1)).await,
+        "looking again is nobody at the keyboard"
+    );
     assert_eq!(site.get("/").await.status, 200);
-    assert!(!is_older(&site, seen + Span::from_seconds(1)).await, "a person looked");
+    assert!(
+        !is_older(&site, seen + Span::from_seconds(1)).await,
+        "a person looked"
+    );
 }

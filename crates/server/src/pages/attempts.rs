@@ -66,7 +66,9 @@ impl Attempts {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Of, (Time, u32)>> {
-        self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.counts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -78,7 +80,10 @@ fn of(account: &str, address: IpAddr) -> [Of; 2] {
         }
         v4 @ IpAddr::V4(_) => v4,
     };
-    [Of::Account(blake3::hash(account.as_bytes())), Of::Address(network)]
+    [
+        Of::Account(blake3::hash(account.as_bytes())),
+        Of::Address(network),
+    ]
 }
 
 #[cfg(test)]
@@ -97,9 +102,20 @@ mod tests {
         for n in 1..=5 {
             assert_eq!(attempts.begin("a@example.org", address(n), AT(100)), Ok(()));
         }
-        assert_eq!(attempts.begin("a@example.org", address(9), AT(110)), Err(Span::from_seconds(50)));
-        assert_eq!(attempts.begin("b@example.org", address(9), AT(110)), Ok(()), "another account");
-        assert_eq!(attempts.begin("a@example.org", address(9), AT(160)), Ok(()), "the next minute");
+        assert_eq!(
+            attempts.begin("a@example.org", address(9), AT(110)),
+            Err(Span::from_seconds(50))
+        );
+        assert_eq!(
+            attempts.begin("b@example.org", address(9), AT(110)),
+            Ok(()),
+            "another account"
+        );
+        assert_eq!(
+            attempts.begin("a@example.org", address(9), AT(160)),
+            Ok(()),
+            "the next minute"
+        );
     }
 
     #[test]
@@ -110,7 +126,11 @@ mod tests {
         }
         assert!(attempts.begin("f", address(1), AT(100)).is_err());
         let neighbours = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse::<IpAddr>().unwrap());
-        assert_eq!(of("a", neighbours[0]), of("a", neighbours[1]), "one network of IPv6");
+        assert_eq!(
+            of("a", neighbours[0]),
+            of("a", neighbours[1]),
+            "one network of IPv6"
+        );
     }
 
     #[test]

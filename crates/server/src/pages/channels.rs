@@ -12,14 +12,14 @@ use systole_store::channels::ChannelRow;
 use systole_store::deliveries::DeliveryFilter;
 use systole_wire::{ChannelInput, FieldError};
 
-use super::monitor_form::of_field;
 use super::frame::Says;
+use super::monitor_form::of_field;
 use super::reply::{Failure, Reply, invalid, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, incidents, sentences};
+use crate::api::{ApiError, channels as api};
 use crate::api::{Expected, read};
 use crate::api::{channel_id, parse_channel_id};
-use crate::api::{ApiError, channels as api};
 use crate::app::App;
 use crate::channels::redacted;
 use crate::web::render;
@@ -62,17 +62,31 @@ async fn view(
     })
 }
 
-type Last = HashMap<i64, (views::State, systole_core::time::Time, crate::web::text::Untrusted)>;
+type Last = HashMap<
+    i64,
+    (
+        views::State,
+        systole_core::time::Time,
+        crate::web::text::Untrusted,
+    ),
+>;
 
 /// What became of each channel's last delivery.
 async fn last_deliveries(app: &App, project: i64) -> Result<Last, Error> {
-    let filter = DeliveryFilter { limit: DELIVERIES_READ, ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        limit: DELIVERIES_READ,
+        ..DeliveryFilter::default()
+    };
     let mut last = Last::new();
     for row in app.store.deliveries(project, &filter).await? {
         if row.state == "superseded" {
             continue;
         }
-        let mut what = format!("incident #{} {}", row.incident, sentences::told_event(&row.kind));
+        let mut what = format!(
+            "incident #{} {}",
+            row.incident,
+            sentences::told_event(&row.kind)
+        );
         if row.state == "pending" && row.attempts > 1 {
             what = format!("{what}, tried {} times", row.attempts);
         }
@@ -80,7 +94,11 @@ async fn last_deliveries(app: &App, project: i64) -> Result<Last, Error> {
             what = format!("{what}, {detail}");
         }
         let state = incidents::delivery_state(row.state);
-        last.entry(row.channel).or_insert((state, row.finished_at.unwrap_or(row.decided_at), what.into()));
+        last.entry(row.channel).or_insert((
+            state,
+            row.finished_at.unwrap_or(row.decided_at),
+            what.into(),
+        ));
     }
     Ok(last)
 }
@@ -101,7 +119,10 @@ fn channel(app: &App, row: &ChannelRow, last: &Last) -> views::ChannelRow {
 fn target(app: &App, row: &ChannelRow) -> String {
     let config = app.keys.open("channel", &row.fields.config_cipher).ok();
     let config: Option<Value> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let url = config.as_ref().and_then(|config| config.get("url")).and_then(Value::as_str);
+    let url = config
+        .as_ref()
+        .and_then(|config| config.get("url"))
+        .and_then(Value::as_str);
     url.and_then(|url| url::Url::parse(url).ok()).map_or_else(
         || "Its settings cannot be read; delete it and make it anew.".to_owned(),
         |url| redacted(&url),
@@ -109,7 +130,11 @@ fn target(app: &App, row: &ChannelRow) -> String {
 }
 
 /// `POST /channels`.
-pub(super) async fn create(State(pages): State<Arc<Pages>>, visitor: Visitor, Form(fields): Form<Fields>) -> Reply {
+pub(super) async fn create(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Form(fields): Form<Fields>,
+) -> Reply {
     let by = visitor.editor()?;
     let document = json!({
         "name": fields.name.trim(),
@@ -124,7 +149,11 @@ pub(super) async fn create(State(pages): State<Arc<Pages>>, visitor: Visitor, Fo
     };
     match made {
         Ok(channel) => {
-            let secret = channel.config.get("secret").and_then(Value::as_str).unwrap_or_default();
+            let secret = channel
+                .config
+                .get("secret")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             let text = format!(
                 "{} is made. Its messages are signed with the secret {secret}, which is shown only now: give it to the \
                  receiver. Then send a test.",
@@ -150,7 +179,10 @@ fn errors(error: ApiError) -> Result<Vec<FormError>, Failure> {
             "config.url" => "url",
             _ => "",
         };
-        FormError { field, text: of_field(error).into() }
+        FormError {
+            field,
+            text: of_field(error).into(),
+        }
     });
     Ok(form.collect())
 }
@@ -164,7 +196,13 @@ pub(super) async fn act(
     let by = visitor.editor()?;
     let app = &pages.app;
     let id = parse_channel_id(&id).ok_or(Failure::NotFound)?;
-    let name = app.store.channel(visitor.project(), id).await?.ok_or(Failure::NotFound)?.fields.name;
+    let name = app
+        .store
+        .channel(visitor.project(), id)
+        .await?
+        .ok_or(Failure::NotFound)?
+        .fields
+        .name;
     match action.as_str() {
         "test" => {
             let attempt = api::test(app, by, id).await?;
@@ -175,11 +213,15 @@ pub(super) async fn act(
             } else {
                 format!("The test did not arrive at {name}: {detail}")
             };
-            pages.notices.say(&visitor, !is_delivered, super::reply::sentence(&text));
+            pages
+                .notices
+                .say(&visitor, !is_delivered, super::reply::sentence(&text));
         }
         "delete" => {
             api::delete(app, by, id, Expected(None)).await?;
-            pages.notices.say(&visitor, false, format!("{name} is deleted."));
+            pages
+                .notices
+                .say(&visitor, false, format!("{name} is deleted."));
         }
         _ => return Err(Failure::NotFound),
     }

@@ -54,13 +54,22 @@ pub(super) async fn show_sign_in(
     if pages.app.config.admin_token.is_none() && !pages.app.store.has_people().await? {
         let text = "There is no administrator yet. Open the address that the server printed when it started; a restart \
                     prints it again.";
-        view.frame.notices.push(Notice { warning: true, text: text.into(), standing: false });
+        view.frame.notices.push(Notice {
+            warning: true,
+            text: text.into(),
+            standing: false,
+        });
     }
     Ok(page(StatusCode::OK, render::sign_in(&view)))
 }
 
 fn sign_in_view(pages: &Pages, next: &str) -> SignInView {
-    SignInView { frame: frame::bare(pages, None), email: "".into(), next: next.into(), errors: Vec::new() }
+    SignInView {
+        frame: frame::bare(pages, None),
+        email: "".into(),
+        next: next.into(),
+        errors: Vec::new(),
+    }
 }
 
 /// `POST /sign-in`.
@@ -74,7 +83,11 @@ pub(super) async fn sign_in(
     let mut view = sign_in_view(&pages, &next);
     view.email = form.email.trim().into();
     // Tokens have no account of their own: guesses at any of them count as one.
-    let account = if form.token.is_some() { String::new() } else { email.clone() };
+    let account = if form.token.is_some() {
+        String::new()
+    } else {
+        email.clone()
+    };
     if let Err(wait) = pages.attempts.begin(&account, address, pages.app.now()) {
         return Ok(too_many(&view, wait));
     }
@@ -94,7 +107,9 @@ pub(super) async fn sign_in(
 /// outlive it.
 fn token_is_administrators(pages: &Pages, token: &str) -> bool {
     let principal = pages.app.principals.by_token(&pages.app.keys, token.trim());
-    principal.is_some_and(|principal| principal.role == Role::Admin && !principal.name.starts_with("token "))
+    principal.is_some_and(|principal| {
+        principal.role == Role::Admin && !principal.name.starts_with("token ")
+    })
 }
 
 async fn person(pages: &Pages, email: &str, password: String) -> Result<Option<i64>, Failure> {
@@ -122,10 +137,18 @@ fn refused(mut view: SignInView, by_token: bool, address: IpAddr, email: &str) -
 fn too_many(view: &SignInView, wait: Span) -> Response {
     let seconds = wait.as_seconds().max(1);
     let text = format!("Too many failed sign-ins. Try again in {seconds} s.");
-    let errors = vec![FormError { field: "", text: text.into() }];
-    let view = SignInView { errors, ..view.clone() };
+    let errors = vec![FormError {
+        field: "",
+        text: text.into(),
+    }];
+    let view = SignInView {
+        errors,
+        ..view.clone()
+    };
     let mut response = page(StatusCode::TOO_MANY_REQUESTS, render::sign_in(&view));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
@@ -140,11 +163,19 @@ pub(super) async fn show_setup(State(pages): State<Arc<Pages>>) -> Reply {
     if pages.app.store.has_people().await? {
         return Err(already());
     }
-    Ok(page(StatusCode::OK, render::setup(&setup_view(frame::bare(&pages, None)))))
+    Ok(page(
+        StatusCode::OK,
+        render::setup(&setup_view(frame::bare(&pages, None))),
+    ))
 }
 
 fn setup_view(frame: Frame) -> SetupView {
-    SetupView { frame, code: "".into(), email: "".into(), errors: Vec::new() }
+    SetupView {
+        frame,
+        code: "".into(),
+        email: "".into(),
+        errors: Vec::new(),
+    }
 }
 
 fn already() -> Failure {
@@ -174,22 +205,36 @@ pub(super) async fn set_up(
     }
     // 256 bits are not guessed; hashing for everybody who asks would be work for nothing.
     if let Err(wait) = pages.attempts.begin("set-up", address, app.now()) {
-        let text = format!("Too many tries. Try again in {} s.", wait.as_seconds().max(1));
-        view.errors.push(FormError { field: "", text: text.into() });
+        let text = format!(
+            "Too many tries. Try again in {} s.",
+            wait.as_seconds().max(1)
+        );
+        view.errors.push(FormError {
+            field: "",
+            text: text.into(),
+        });
         return Ok(page(StatusCode::TOO_MANY_REQUESTS, render::setup(&view)));
     }
     let hash = pages.passwords.hash(form.password).await?;
     let now = app.now();
-    if !app.store.set_up(now, &app.keys.hash(form.code.trim()), &email, &hash).await? {
+    if !app
+        .store
+        .set_up(now, &app.keys.hash(form.code.trim()), &email, &hash)
+        .await?
+    {
         let text = "This code is not valid, or no longer: it works once, for an hour. Restart the server, and it prints \
                     another.";
-        view.errors.push(FormError { field: "code", text: text.into() });
+        view.errors.push(FormError {
+            field: "code",
+            text: text.into(),
+        });
         return Ok(invalid(render::setup(&view)));
     }
     pages.attempts.succeeded("set-up", address);
     let person = app.store.person(&email).await?.map(|person| person.id);
     // A session without a person would be the token's.
-    let person = person.ok_or_else(|| Failure::Internal("the administrator just made is not there".to_owned()))?;
+    let person = person
+        .ok_or_else(|| Failure::Internal("the administrator just made is not there".to_owned()))?;
     let cookie = visitor::begin(app, Some(person), now).await?;
     Ok(with_cookie(see("/"), cookie))
 }
@@ -198,12 +243,20 @@ fn set_up_errors(email: &str, password: &str) -> Vec<FormError> {
     let mut errors = Vec::new();
     if !is_email(email) {
         let text = "This is not an e-mail address; it looks like name@example.org.";
-        errors.push(FormError { field: "email", text: text.into() });
+        errors.push(FormError {
+            field: "email",
+            text: text.into(),
+        });
     }
     let length = password.chars().count();
     if length < PASSWORD_MIN || password.len() > PASSWORD_MAX {
-        let text = format!("The password has {length} characters; it needs {PASSWORD_MIN} or more, at most {PASSWORD_MAX}.");
-        errors.push(FormError { field: "password", text: text.into() });
+        let text = format!(
+            "The password has {length} characters; it needs {PASSWORD_MIN} or more, at most {PASSWORD_MAX}."
+        );
+        errors.push(FormError {
+            field: "password",
+            text: text.into(),
+        });
     }
     errors
 }
@@ -215,9 +268,15 @@ fn normal(email: &str) -> String {
 
 fn is_email(text: &str) -> bool {
     let plain = |part: &str| {
-        !part.is_empty() && !part.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ','))
+        !part.is_empty()
+            && !part
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '@' | '<' | '>' | ','))
     };
-    text.len() <= EMAIL_MAX && text.split_once('@').is_some_and(|(name, host)| plain(name) && plain(host))
+    text.len() <= EMAIL_MAX
+        && text
+            .split_once('@')
+            .is_some_and(|(name, host)| plain(name) && plain(host))
 }
 
 /// Where to go afterwards: a path of ours, never another host's.

@@ -25,17 +25,27 @@ impl NoticesToShow {
         if waiting.len() >= WAITING_MAX {
             waiting.clear();
         }
-        let notice = Notice { warning, text: text.into().into(), standing: false };
+        let notice = Notice {
+            warning,
+            text: text.into().into(),
+            standing: false,
+        };
         waiting.entry(visitor.session).or_default().push(notice);
     }
 
     /// Once; a page that merely looks again does not show it.
     fn take(&self, visitor: &Visitor) -> Vec<Notice> {
-        if visitor.is_refresh { Vec::new() } else { self.lock().remove(&visitor.session).unwrap_or_default() }
+        if visitor.is_refresh {
+            Vec::new()
+        } else {
+            self.lock().remove(&visitor.session).unwrap_or_default()
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Vec<Notice>>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -61,22 +71,32 @@ pub(super) async fn frame(pages: &Pages, visitor: &Visitor, says: Says) -> Resul
         notices.extend(channels(app, visitor).await?);
     }
     let open = app.store.count_open_incidents(visitor.project()).await?;
-    Ok(Frame { notices, open_incidents: usize::try_from(open).unwrap_or(0), ..bare(pages, Some(visitor)) })
+    Ok(Frame {
+        notices,
+        open_incidents: usize::try_from(open).unwrap_or(0),
+        ..bare(pages, Some(visitor))
+    })
 }
 
 /// Without asking the database.
 pub(super) fn bare(pages: &Pages, visitor: Option<&Visitor>) -> Frame {
     Frame {
         now: pages.app.now(),
-        viewer: visitor
-            .map(|visitor| Viewer { name: visitor.principal.name.clone().into(), can_edit: visitor.can_edit() }),
+        viewer: visitor.map(|visitor| Viewer {
+            name: visitor.principal.name.clone().into(),
+            can_edit: visitor.can_edit(),
+        }),
         notices: Vec::new(),
         open_incidents: 0,
     }
 }
 
 fn warning(text: String) -> Notice {
-    Notice { warning: true, text: text.into(), standing: true }
+    Notice {
+        warning: true,
+        text: text.into(),
+        standing: true,
+    }
 }
 
 /// What jobs and browsers meet: plain HTTP off this machine, ping URLs that only this machine can use.
@@ -89,7 +109,9 @@ fn reachability(app: &App) -> Vec<Notice> {
              address that your jobs can reach."
         )));
     }
-    let is_plain = app.config.tls.is_none() && !app.config.listen.ip().is_loopback() && !url.starts_with("https://");
+    let is_plain = app.config.tls.is_none()
+        && !app.config.listen.ip().is_loopback()
+        && !url.starts_with("https://");
     if is_plain {
         notices.push(warning(
             "Served over plain HTTP: passwords and tokens travel readable. Give --tls-cert and --tls-key, or put a proxy \
@@ -108,7 +130,8 @@ async fn channels(app: &App, visitor: &Visitor) -> Result<Option<Notice>, Error>
         return Ok(None);
     }
     if channels.is_empty() {
-        let text = "No channel exists: incidents open, and nobody is told. Make one under Channels.";
+        let text =
+            "No channel exists: incidents open, and nobody is told. Make one under Channels.";
         return Ok(Some(warning(text.to_owned())));
     }
     let without = app.store.count_without_channel(visitor.project()).await?;
@@ -118,7 +141,9 @@ async fn channels(app: &App, visitor: &Visitor) -> Result<Option<Notice>, Error>
         } else {
             format!("{without} monitors have no channel: when they go down, nobody is told.")
         };
-        return Ok(Some(warning(format!("{text} Make a default channel, or name one in their settings."))));
+        return Ok(Some(warning(format!(
+            "{text} Make a default channel, or name one in their settings."
+        ))));
     }
     if channels.iter().all(|channel| !channel.fields.system) {
         let text = "No channel receives Systole’s own troubles, such as dead deliveries. Make one under Channels with \

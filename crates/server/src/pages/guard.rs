@@ -13,8 +13,13 @@ use super::visitor;
 use crate::auth::is_same_origin;
 
 /// See the module.
-pub(super) async fn guard(State(pages): State<Arc<Pages>>, mut request: Request, next: Next) -> Response {
-    let is_page = !request.uri().path().starts_with("/static/") && request.uri().path() != "/favicon.ico";
+pub(super) async fn guard(
+    State(pages): State<Arc<Pages>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let is_page =
+        !request.uri().path().starts_with("/static/") && request.uri().path() != "/favicon.ico";
     let mut visitor = None;
     let mut response = 'reply: {
         if is_page {
@@ -48,8 +53,12 @@ pub(super) async fn guard(State(pages): State<Arc<Pages>>, mut request: Request,
 
 /// A refusal that no handler of ours made: words, not a page.
 fn is_plain_refusal(response: &Response) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    response.status().is_client_error() && content_type.is_some_and(|kind| kind.starts_with("text/plain"))
+    let content_type = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    response.status().is_client_error()
+        && content_type.is_some_and(|kind| kind.starts_with("text/plain"))
 }
 
 fn foreign() -> Failure {

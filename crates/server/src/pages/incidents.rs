@@ -11,18 +11,20 @@ use systole_store::Error;
 use systole_store::deliveries::{DeliveryFilter, DeliveryRow};
 use systole_store::incidents::{EventRow, IncidentFilter, IncidentRow};
 
-use super::monitors::incident_row;
 use super::frame::Says;
+use super::monitors::incident_row;
 use super::reply::{Failure, Reply, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, overview, sentences};
-use crate::api::parse_incident_id;
 use crate::api::incidents as api;
+use crate::api::parse_incident_id;
 use crate::app::App;
 use crate::compose::monitor_id;
 use crate::web::render;
 use crate::web::text::{Untrusted, absolute};
-use crate::web::views::{self, Attempt, IncidentView, IncidentsView, State as Shape, TimelineEntry};
+use crate::web::views::{
+    self, Attempt, IncidentView, IncidentsView, State as Shape, TimelineEntry,
+};
 
 const ROWS: u32 = 50;
 const NOTE_MAX: usize = 4_000;
@@ -38,7 +40,11 @@ pub(super) struct Asked {
 
 /// `GET /incidents`: open ones first, then the newest. The first page begins with the open ones; a cursor is `o` or `r`
 /// for which of the two, and the number before.
-pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Query(asked): Query<Asked>) -> Reply {
+pub(super) async fn list(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Reply {
     let app = &pages.app;
     let state = match asked.state.as_str() {
         "open" => Some(Shape::Open),
@@ -53,7 +59,17 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
     let mut rows = Vec::new();
     let read = async |open, before, limit: usize| {
         let limit = u32::try_from(limit).unwrap_or(ROWS);
-        app.store.incidents(visitor.project(), &IncidentFilter { open: Some(open), monitor: None, before, limit }).await
+        app.store
+            .incidents(
+                visitor.project(),
+                &IncidentFilter {
+                    open: Some(open),
+                    monitor: None,
+                    before,
+                    limit,
+                },
+            )
+            .await
     };
     let wanted = ROWS as usize + 1;
     let mut kinds = Vec::new();
@@ -68,7 +84,10 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
     }
     let has_more = rows.len() > ROWS as usize;
     rows.truncate(ROWS as usize);
-    let last = rows.last().zip(kinds.get(rows.len().saturating_sub(1))).filter(|_| has_more);
+    let last = rows
+        .last()
+        .zip(kinds.get(rows.len().saturating_sub(1)))
+        .filter(|_| has_more);
     let now = app.now();
     let view = IncidentsView {
         frame: frame::frame(&pages, &visitor, Says::Nothing).await?,
@@ -80,20 +99,39 @@ pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
 }
 
 /// `GET /incidents/{number}`.
-pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path(number): Path<String>) -> Reply {
+pub(super) async fn show(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Path(number): Path<String>,
+) -> Reply {
     let app = &pages.app;
     let number = parse_incident_id(&number).ok_or(Failure::NotFound)?;
-    let row = app.store.incident(visitor.project(), number).await?.ok_or(Failure::NotFound)?;
+    let row = app
+        .store
+        .incident(visitor.project(), number)
+        .await?
+        .ok_or(Failure::NotFound)?;
     let events = app.store.events(number).await?;
-    let filter = DeliveryFilter { incident: Some(number), limit: DELIVERIES_SHOWN, ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        incident: Some(number),
+        limit: DELIVERIES_SHOWN,
+        ..DeliveryFilter::default()
+    };
     let deliveries = app.store.deliveries(visitor.project(), &filter).await?;
     let monitor = app.store.monitor(visitor.project(), row.monitor).await?;
     let body = body(app, &row).await?;
     let now = app.now();
-    let (state, can_note) = app.engine.read().monitor(row.monitor).map_or((None, false), |monitor| {
-        let is_last = monitor.incident.as_deref().is_some_and(|incident| incident.number == number);
-        (Some(monitor.heartbeat.shown(now)), is_last)
-    });
+    let (state, can_note) =
+        app.engine
+            .read()
+            .monitor(row.monitor)
+            .map_or((None, false), |monitor| {
+                let is_last = monitor
+                    .incident
+                    .as_deref()
+                    .is_some_and(|incident| incident.number == number);
+                (Some(monitor.heartbeat.shown(now)), is_last)
+            });
     let view = IncidentView {
         frame: frame::frame(&pages, &visitor, Says::Nothing).await?,
         number,
@@ -110,7 +148,10 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
         what: sentences::what(&row, now).into(),
         told: sentences::told(&row, &events, &deliveries, now).into(),
         evidence: evidence(&row, !body.is_empty()),
-        runbook_url: monitor.map(|monitor| monitor.fields.runbook_url).unwrap_or_default().into(),
+        runbook_url: monitor
+            .map(|monitor| monitor.fields.runbook_url)
+            .unwrap_or_default()
+            .into(),
         body,
         timeline: timeline(&events, &deliveries, now),
         deliveries: delivery_rows(app, &deliveries, &events).await?,
@@ -123,18 +164,39 @@ fn evidence(row: &IncidentRow, has_body: bool) -> Vec<(&'static str, Untrusted)>
     let evidence = &row.evidence;
     let mut known: Vec<(&'static str, Untrusted)> = Vec::new();
     let time = |micros: i64| absolute(Time::from_micros(micros));
-    let began = if row.reason == "overran" { "Began" } else { "Expected" };
-    known.push(("Last check-in", evidence.last_checkin_at.map_or_else(|| "none".to_owned(), time).into()));
+    let began = if row.reason == "overran" {
+        "Began"
+    } else {
+        "Expected"
+    };
+    known.push((
+        "Last check-in",
+        evidence
+            .last_checkin_at
+            .map_or_else(|| "none".to_owned(), time)
+            .into(),
+    ));
     known.extend(evidence.expected_at.map(|at| (began, time(at).into())));
-    known.extend(evidence.exit_status.map(|status| ("Exit status", status.to_string().into())));
+    known.extend(
+        evidence
+            .exit_status
+            .map(|status| ("Exit status", status.to_string().into())),
+    );
     let said = evidence.message.as_deref().filter(|_| !has_body);
     known.extend(said.map(|message| ("It said", sentences::first_line(message).into())));
     for (from, until) in evidence.outage.iter().chain(&evidence.outages) {
-        let text = format!("Systole itself heard nobody from {} to {}", time(*from), time(*until));
+        let text = format!(
+            "Systole itself heard nobody from {} to {}",
+            time(*from),
+            time(*until)
+        );
         known.push(("Outage of ours", text.into()));
     }
     if row.reopened > 0 {
-        known.push(("Reopened", crate::web::text::count(row.reopened as usize, "time").into()));
+        known.push((
+            "Reopened",
+            crate::web::text::count(row.reopened as usize, "time").into(),
+        ));
     }
     known
 }
@@ -144,11 +206,18 @@ async fn body(app: &App, row: &IncidentRow) -> Result<Vec<u8>, Error> {
     if !matches!(row.reason.as_str(), "exit_status" | "reported_failure") {
         return Ok(Vec::new());
     }
-    let Some(position) = app.engine.read().monitor(row.monitor).map(|monitor| monitor.last_failing) else {
+    let Some(position) = app
+        .engine
+        .read()
+        .monitor(row.monitor)
+        .map(|monitor| monitor.last_failing)
+    else {
         return Ok(Vec::new());
     };
     let found = app.store.checkins(row.monitor, position, 20).await?;
-    let told = found.into_iter().find(|found| found.record.checkin.at == row.started_at);
+    let told = found
+        .into_iter()
+        .find(|found| found.record.checkin.at == row.started_at);
     Ok(told.map(|found| found.record.body).unwrap_or_default())
 }
 
@@ -161,12 +230,29 @@ fn timeline(events: &[EventRow], deliveries: &[DeliveryRow], now: Time) -> Vec<T
     });
     let told = deliveries.iter().filter_map(|row| {
         let (what, why) = match row.state {
-            "delivered" => (format!("{} was told: {}", row.channel_name, sentences::told_event(&row.kind)), None),
-            "dead" => (format!("{} could not be told", row.channel_name), row.detail.clone()),
-            "superseded" => (format!("{} was not told", row.channel_name), row.detail.clone()),
+            "delivered" => (
+                format!(
+                    "{} was told: {}",
+                    row.channel_name,
+                    sentences::told_event(&row.kind)
+                ),
+                None,
+            ),
+            "dead" => (
+                format!("{} could not be told", row.channel_name),
+                row.detail.clone(),
+            ),
+            "superseded" => (
+                format!("{} was not told", row.channel_name),
+                row.detail.clone(),
+            ),
             _ => return None,
         };
-        Some(TimelineEntry { at: row.finished_at?, what: what.into(), why: why.unwrap_or_default().into() })
+        Some(TimelineEntry {
+            at: row.finished_at?,
+            what: what.into(),
+            why: why.unwrap_or_default().into(),
+        })
     });
     let mut entries: Vec<TimelineEntry> = happened.chain(told).collect();
     // Stable, and reversed twice: of the same instant the later one stands above.
@@ -184,9 +270,19 @@ async fn delivery_rows(
     let mut rows = Vec::with_capacity(deliveries.len());
     for row in deliveries {
         let attempts = app.store.attempts(row.id).await?;
-        let reopened = events.iter().any(|event| event.seq == row.seq && event.kind == "triggered" && event.reopened > 0);
-        let event = if reopened { "opened again" } else { sentences::told_event(&row.kind) };
-        let name = if row.channel_name.is_empty() { "a deleted channel" } else { &row.channel_name };
+        let reopened = events
+            .iter()
+            .any(|event| event.seq == row.seq && event.kind == "triggered" && event.reopened > 0);
+        let event = if reopened {
+            "opened again"
+        } else {
+            sentences::told_event(&row.kind)
+        };
+        let name = if row.channel_name.is_empty() {
+            "a deleted channel"
+        } else {
+            &row.channel_name
+        };
         rows.push(views::DeliveryRow {
             channel: name.into(),
             event: event.into(),
@@ -219,7 +315,11 @@ fn attempt(attempt: &systole_store::deliveries::Attempt) -> Attempt {
     Attempt {
         at: attempt.at,
         took: Span::from_micros(attempt.latency.as_micros()),
-        state: if is_delivered { Shape::Delivered } else { Shape::Dead },
+        state: if is_delivered {
+            Shape::Delivered
+        } else {
+            Shape::Dead
+        },
         outcome: outcome.into(),
     }
 }
@@ -242,15 +342,27 @@ pub(super) async fn act(
     let app = &pages.app;
     let number = parse_incident_id(&number).ok_or(Failure::NotFound)?;
     let done = match action.as_str() {
-        "acknowledge" => api::acknowledge(app, by, number, None).await.map(|_| format!("You have incident #{number}.")),
-        "resolve" => api::resolve(app, by, number, None).await.map(|_| format!("Incident #{number} is resolved.")),
+        "acknowledge" => api::acknowledge(app, by, number, None)
+            .await
+            .map(|_| format!("You have incident #{number}.")),
+        "resolve" => api::resolve(app, by, number, None)
+            .await
+            .map(|_| format!("Incident #{number} is resolved.")),
         "note" => {
             let text = form.text.trim();
             if text.is_empty() || text.chars().count() > NOTE_MAX {
-                let why = format!("A note has 1 to {NOTE_MAX} characters. Go back: what you typed is still there.");
-                return Err(Failure::Refused(StatusCode::UNPROCESSABLE_ENTITY, "This is no note".to_owned(), why));
+                let why = format!(
+                    "A note has 1 to {NOTE_MAX} characters. Go back: what you typed is still there."
+                );
+                return Err(Failure::Refused(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "This is no note".to_owned(),
+                    why,
+                ));
             }
-            api::note(app, by, number, text.to_owned()).await.map(|_| "The note is on the timeline.".to_owned())
+            api::note(app, by, number, text.to_owned())
+                .await
+                .map(|_| "The note is on the timeline.".to_owned())
         }
         _ => return Err(Failure::NotFound),
     };
@@ -258,10 +370,18 @@ pub(super) async fn act(
         Ok(done) => pages.notices.say(&visitor, false, done),
         // Somebody else, or the job itself, was faster: the page shows how it stands.
         Err(error) if error.status() == StatusCode::CONFLICT => {
-            pages.notices.say(&visitor, true, super::reply::sentence(&error.problem().detail));
+            pages.notices.say(
+                &visitor,
+                true,
+                super::reply::sentence(&error.problem().detail),
+            );
         }
         Err(error) => return Err(error.into()),
     }
-    let back = if form.back == "/" { "/".to_owned() } else { format!("/incidents/{number}") };
+    let back = if form.back == "/" {
+        "/".to_owned()
+    } else {
+        format!("/incidents/{number}")
+    };
     Ok(see(&back))
 }

@@ -38,7 +38,14 @@ pub(super) struct Picked {
 
 /// Looks at every monitor once and keeps the newest: memory of one page, whatever their number.
 pub(super) fn pick(engine: &Engine, wanted: &Wanted, now: Time) -> Picked {
-    let mut counts = [Shown::Down, Shown::Late, Shown::New, Shown::Paused, Shown::Up].map(|shown| (shown, 0));
+    let mut counts = [
+        Shown::Down,
+        Shown::Late,
+        Shown::New,
+        Shown::Paused,
+        Shown::Up,
+    ]
+    .map(|shown| (shown, 0));
     let mut newest: BTreeSet<Reverse<Place>> = BTreeSet::new();
     let (mut matching, mut later) = (0, 0);
     for (id, monitor) in engine.monitors() {
@@ -47,7 +54,10 @@ pub(super) fn pick(engine: &Engine, wanted: &Wanted, now: Time) -> Picked {
             *count += 1;
         }
         let is_wanted = wanted.state.is_none_or(|state| state == shown)
-            && wanted.among.as_ref().is_none_or(|among| among.contains(&id));
+            && wanted
+                .among
+                .as_ref()
+                .is_none_or(|among| among.contains(&id));
         if !is_wanted {
             continue;
         }
@@ -63,7 +73,12 @@ pub(super) fn pick(engine: &Engine, wanted: &Wanted, now: Time) -> Picked {
         }
     }
     let places: Vec<Place> = newest.into_iter().map(|Reverse(place)| place).collect();
-    Picked { has_more: later > places.len(), places, matching, counts }
+    Picked {
+        has_more: later > places.len(),
+        places,
+        matching,
+        counts,
+    }
 }
 
 /// A place as a cursor.
@@ -90,16 +105,34 @@ mod tests {
 
     /// Made at 1 s, 2 s, … each; the third is paused at 100 s.
     fn engine(count: u32) -> Engine {
-        let settings = Arc::new(Settings::new(Schedule::Every(Span::from_seconds(60)), Span::from_seconds(10)));
+        let settings = Arc::new(Settings::new(
+            Schedule::Every(Span::from_seconds(60)),
+            Span::from_seconds(10),
+        ));
         let command = |at: i64, id, action| {
-            Record::Command(Command { at: Time::from_seconds(at), monitor: Some(id), by: "a".to_owned(), action })
+            Record::Command(Command {
+                at: Time::from_seconds(at),
+                monitor: Some(id),
+                by: "a".to_owned(),
+                action,
+            })
         };
-        let mut records: Vec<Record> =
-            (1..=count).map(|id| command(id.into(), id, Action::Create(Arc::clone(&settings)))).collect();
+        let mut records: Vec<Record> = (1..=count)
+            .map(|id| command(id.into(), id, Action::Create(Arc::clone(&settings))))
+            .collect();
         records.push(command(100, 3, Action::Pause));
         let at = Time::from_seconds(100);
         let mut engine = Engine::boot(Boot::default());
-        engine.observe(&Row { stream: CONFIGURATION, seq: 1, at, put: at, records, end: false }).unwrap();
+        engine
+            .observe(&Row {
+                stream: CONFIGURATION,
+                seq: 1,
+                at,
+                put: at,
+                records,
+                end: false,
+            })
+            .unwrap();
         engine
     }
 
@@ -112,7 +145,10 @@ mod tests {
         let engine = engine(7);
         let now = Time::from_seconds(200);
         let mut seen = Vec::new();
-        let mut wanted = Wanted { limit: 3, ..Wanted::default() };
+        let mut wanted = Wanted {
+            limit: 3,
+            ..Wanted::default()
+        };
         loop {
             let picked = pick(&engine, &wanted, now);
             assert_eq!(picked.matching, 7);
@@ -129,11 +165,33 @@ mod tests {
     fn a_list_is_of_a_state_or_of_some_monitors() {
         let engine = engine(5);
         let now = Time::from_seconds(200);
-        let paused = pick(&engine, &Wanted { state: Some(Shown::Paused), limit: 9, ..Wanted::default() }, now);
-        assert_eq!((ids(&paused), paused.matching, paused.has_more), (vec![3], 1, false));
+        let paused = pick(
+            &engine,
+            &Wanted {
+                state: Some(Shown::Paused),
+                limit: 9,
+                ..Wanted::default()
+            },
+            now,
+        );
+        assert_eq!(
+            (ids(&paused), paused.matching, paused.has_more),
+            (vec![3], 1, false)
+        );
         let among = Some(HashSet::from([1, 2, 99]));
-        let some = pick(&engine, &Wanted { among, limit: 1, ..Wanted::default() }, now);
-        assert_eq!((ids(&some), some.matching, some.has_more), (vec![2], 2, true));
+        let some = pick(
+            &engine,
+            &Wanted {
+                among,
+                limit: 1,
+                ..Wanted::default()
+            },
+            now,
+        );
+        assert_eq!(
+            (ids(&some), some.matching, some.has_more),
+            (vec![2], 2, true)
+        );
         let counts: Vec<usize> = some.counts.iter().map(|(_, n)| *n).collect();
         assert_eq!(counts, [0, 0, 4, 1, 0], "of all");
     }

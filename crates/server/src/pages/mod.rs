@@ -59,10 +59,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/sign-in", get(door::show_sign_in).post(door::sign_in))
         .route("/sign-out", post(door::sign_out))
         .route("/setup", get(door::show_setup).post(door::set_up))
-        .route("/monitors", get(overview::from_list).post(monitor_form::create))
+        .route(
+            "/monitors",
+            get(overview::from_list).post(monitor_form::create),
+        )
         .route("/monitors/new", get(monitor_form::show_new))
         .route("/monitors/{id}", get(monitors::show))
-        .route("/monitors/{id}/edit", get(monitor_form::show_edit).post(monitor_form::edit))
+        .route(
+            "/monitors/{id}/edit",
+            get(monitor_form::show_edit).post(monitor_form::edit),
+        )
         .route("/monitors/{id}/{action}", post(monitors::act))
         .route("/incidents", get(incidents::list))
         .route("/incidents/{number}", get(incidents::show))
@@ -74,7 +80,10 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(guard::no_such_page)
         .method_not_allowed_fallback(guard::wrong_method)
         .layer(DefaultBodyLimit::max(FORM_LIMIT))
-        .layer(middleware::from_fn_with_state(Arc::clone(&pages), guard::guard))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&pages),
+            guard::guard,
+        ))
         .with_state(pages)
 }
 
@@ -94,8 +103,10 @@ async fn favicon() -> Response {
     mark.map_or_else(
         || StatusCode::NO_CONTENT.into_response(),
         |mark| {
-            let headers =
-                [(header::CONTENT_TYPE, mark.content_type), (header::CACHE_CONTROL, "public, max-age=86400")];
+            let headers = [
+                (header::CONTENT_TYPE, mark.content_type),
+                (header::CACHE_CONTROL, "public, max-age=86400"),
+            ];
             (headers, mark.bytes).into_response()
         },
     )

@@ -16,9 +16,9 @@ use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame};
 use crate::api::ApiError;
-use crate::api::{Expected, read};
-use crate::api::parse_monitor_id;
 use crate::api::monitors as api;
+use crate::api::parse_monitor_id;
+use crate::api::{Expected, read};
 use crate::compose::monitor_id;
 use crate::web::render;
 use crate::web::views::{FormError, MonitorFormView};
@@ -53,7 +53,9 @@ impl Fields {
     /// A period where it reads as one, else cron. A time zone is cron's; beside a period it means nothing.
     fn schedule(&self, dialect: Option<&str>) -> Value {
         let text = self.schedule.trim();
-        if Span::parse(text).is_ok() || !(text.contains(char::is_whitespace) || text.starts_with('@')) {
+        if Span::parse(text).is_ok()
+            || !(text.contains(char::is_whitespace) || text.starts_with('@'))
+        {
             return json!({"every": text});
         }
         let mut cron = json!({"cron": text});
@@ -84,7 +86,11 @@ pub(super) async fn show_new(State(pages): State<Arc<Pages>>, visitor: Visitor) 
 }
 
 /// `POST /monitors`.
-pub(super) async fn create(State(pages): State<Arc<Pages>>, visitor: Visitor, Form(fields): Form<Fields>) -> Reply {
+pub(super) async fn create(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Form(fields): Form<Fields>,
+) -> Reply {
     let by = visitor.editor()?;
     let mut document = fields.document(None);
     document["kind"] = "heartbeat".into();
@@ -107,7 +113,11 @@ pub(super) async fn create(State(pages): State<Arc<Pages>>, visitor: Visitor, Fo
 }
 
 /// `GET /monitors/{id}/edit`.
-pub(super) async fn show_edit(State(pages): State<Arc<Pages>>, visitor: Visitor, Path(id): Path<String>) -> Reply {
+pub(super) async fn show_edit(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Reply {
     visitor.editor()?;
     let row = row(&pages, &visitor, &id).await?;
     let view = view(&pages, &visitor, Some(&row), &Fields::of(&row), Vec::new()).await?;
@@ -134,14 +144,24 @@ pub(super) async fn edit(
     };
     match edited {
         Ok(monitor) => {
-            pages.notices.say(&visitor, false, format!("{} is saved.", monitor.common.name));
+            pages.notices.say(
+                &visitor,
+                false,
+                format!("{} is saved.", monitor.common.name),
+            );
             Ok(see(&format!("/monitors/{}", monitor.id)))
         }
         Err(error) if error.status() == StatusCode::PRECONDITION_FAILED => {
             let text = "Somebody else has changed it since you opened this form. Below is what you typed; save again to \
                         overwrite, or open the monitor to see what it is now.";
-            let errors = vec![FormError { field: "", text: text.into() }];
-            let fields = Fields { rev: row.rev.to_string(), ..fields };
+            let errors = vec![FormError {
+                field: "",
+                text: text.into(),
+            }];
+            let fields = Fields {
+                rev: row.rev.to_string(),
+                ..fields
+            };
             let view = view(&pages, &visitor, Some(&row), &fields, errors).await?;
             Ok(page(StatusCode::CONFLICT, render::monitor_form(&view)))
         }
@@ -154,7 +174,12 @@ pub(super) async fn edit(
 
 async fn row(pages: &Pages, visitor: &Visitor, id: &str) -> Result<MonitorRow, Failure> {
     let id = parse_monitor_id(id).ok_or(Failure::NotFound)?;
-    pages.app.store.monitor(visitor.project(), id).await?.ok_or(Failure::NotFound)
+    pages
+        .app
+        .store
+        .monitor(visitor.project(), id)
+        .await?
+        .ok_or(Failure::NotFound)
 }
 
 async fn view(
@@ -189,7 +214,10 @@ fn errors(error: ApiError) -> Result<Vec<FormError>, Failure> {
             path if path.starts_with("schedule") => "schedule",
             _ => "",
         };
-        FormError { field, text: of_field(error).into() }
+        FormError {
+            field,
+            text: of_field(error).into(),
+        }
     });
     Ok(form.collect())
 }
@@ -199,8 +227,14 @@ pub(super) fn of_field(error: &FieldError) -> String {
     let name = error.field.rsplit('.').next().unwrap_or_default();
     // Of a cron expression further lines point at the place, which needs letters of one width.
     let message = error.message.lines().next().unwrap_or_default();
-    let is_of_field = ["is ", "has ", "must ", "cannot ", "can ", "needs "].iter().any(|verb| message.starts_with(verb));
-    if is_of_field && !name.is_empty() { sentence(&format!("the {name} {message}")) } else { sentence(message) }
+    let is_of_field = ["is ", "has ", "must ", "cannot ", "can ", "needs "]
+        .iter()
+        .any(|verb| message.starts_with(verb));
+    if is_of_field && !name.is_empty() {
+        sentence(&format!("the {name} {message}"))
+    } else {
+        sentence(message)
+    }
 }
 
 #[cfg(test)]
@@ -214,9 +248,17 @@ mod tests {
             ("30 minutes", "", json!({"every": "30 minutes"})),
             ("soon", "", json!({"every": "soon"})),
             (" 0 2 * * * ", "", json!({"cron": "0 2 * * *"})),
-            ("@daily", "Europe/Oslo", json!({"cron": "@daily", "timezone": "Europe/Oslo"})),
+            (
+                "@daily",
+                "Europe/Oslo",
+                json!({"cron": "@daily", "timezone": "Europe/Oslo"}),
+            ),
         ] {
-            let fields = Fields { schedule: schedule.to_owned(), timezone: timezone.to_owned(), ..Fields::default() };
+            let fields = Fields {
+                schedule: schedule.to_owned(),
+                timezone: timezone.to_owned(),
+                ..Fields::default()
+            };
             assert_eq!(fields.schedule(None), document, "{schedule}");
         }
     }
@@ -224,9 +266,21 @@ mod tests {
     #[test]
     fn an_error_reads_as_a_sentence() {
         for (field, message, text) in [
-            ("name", "is taken by another monitor", "The name is taken by another monitor."),
-            ("schedule.every", "\"soon\" is not a duration", "\"soon\" is not a duration."),
-            ("schedule.cron", "hour 25 is too large\n0 25 * * *\n  ^^", "Hour 25 is too large."),
+            (
+                "name",
+                "is taken by another monitor",
+                "The name is taken by another monitor.",
+            ),
+            (
+                "schedule.every",
+                "\"soon\" is not a duration",
+                "\"soon\" is not a duration.",
+            ),
+            (
+                "schedule.cron",
+                "hour 25 is too large\n0 25 * * *\n  ^^",
+                "Hour 25 is too large.",
+            ),
             ("", "is wrong", "Is wrong."),
         ] {
             assert_eq!(of_field(&FieldError::new(field, message)), text);

@@ -11,15 +11,15 @@ use systole_core::time::{Span, Time};
 use systole_store::incidents::{IncidentFilter, IncidentRow};
 use systole_store::monitors::MonitorRow;
 use systole_store::retention::FoundCheckin;
-use systole_wire::{MonitorDetail, Monitor as WireMonitor};
+use systole_wire::{Monitor as WireMonitor, MonitorDetail};
 
 use super::frame::Says;
 use super::reply::{Failure, Reply, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, overview, recent, sentences};
 use crate::api::Expected;
-use crate::api::parse_monitor_id;
 use crate::api::monitors as api;
+use crate::api::parse_monitor_id;
 use crate::compose::monitor_id;
 use crate::principals::Principal;
 use crate::web::render;
@@ -37,19 +37,34 @@ const INCIDENTS_SHOWN: usize = 10;
 const SLOTS_MAX: usize = 90;
 
 /// `GET /monitors/{id}`.
-pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path(id): Path<String>) -> Reply {
+pub(super) async fn show(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Reply {
     let app = &pages.app;
     let id = parse_monitor_id(&id).ok_or(Failure::NotFound)?;
-    let row = app.store.monitor(visitor.project(), id).await?.ok_or(Failure::NotFound)?;
+    let row = app
+        .store
+        .monitor(visitor.project(), id)
+        .await?
+        .ok_or(Failure::NotFound)?;
     // Made a moment ago, and not yet read by the engine: as new.
     let known = app.engine.read().monitor(id).cloned();
-    let monitor = known.unwrap_or_else(|| Monitor::new(Arc::clone(&row.fields.settings), row.created_at));
+    let monitor =
+        known.unwrap_or_else(|| Monitor::new(Arc::clone(&row.fields.settings), row.created_at));
     let wire = api::read(app, &visitor.principal, id).await?;
     let now = app.now();
     let found = app.store.checkins(id, monitor.last, CHECKINS).await?;
-    let filter = IncidentFilter { monitor: Some(id), limit: INCIDENTS_READ, ..IncidentFilter::default() };
+    let filter = IncidentFilter {
+        monitor: Some(id),
+        limit: INCIDENTS_READ,
+        ..IncidentFilter::default()
+    };
     let incidents = app.store.incidents(visitor.project(), &filter).await?;
-    let open = incidents.iter().find(|incident| incident.resolved_at.is_none());
+    let open = incidents
+        .iter()
+        .find(|incident| incident.resolved_at.is_none());
     let settings = &row.fields.settings;
     let mut runs = recent::of(&found, &incidents, settings, now);
     runs.drain(..runs.len().saturating_sub(RUNS_SHOWN));
@@ -73,10 +88,17 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
         ping: ping(&wire, settings),
         slots: slots(settings, &monitor, &runs, now),
         // Where nothing says how long a run took there is nothing to compare a limit with.
-        limit: runs.iter().any(|run| run.duration.is_some()).then(|| sentences::limit(settings)),
+        limit: runs
+            .iter()
+            .any(|run| run.duration.is_some())
+            .then(|| sentences::limit(settings)),
         runs,
         checkins: checkins(&found),
-        incidents: incidents.iter().take(INCIDENTS_SHOWN).map(|row| incident_row(row, now)).collect(),
+        incidents: incidents
+            .iter()
+            .take(INCIDENTS_SHOWN)
+            .map(|row| incident_row(row, now))
+            .collect(),
         settings: settings_list(&wire, &row),
         editable: visitor.can_edit(),
     };
@@ -86,15 +108,22 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Path
 /// What the frame says of the whole installation is not said again; what a clock change will do some day stands with the
 /// settings.
 fn warnings(wire: &WireMonitor) -> Vec<Untrusted> {
-    let own = wire.warnings.iter().filter(|warning| !matches!(warning.code.as_str(), "loopback_base_url" | "schedule"));
-    own.map(|warning| sentence(&warning.message).into()).collect()
+    let own = wire
+        .warnings
+        .iter()
+        .filter(|warning| !matches!(warning.code.as_str(), "loopback_base_url" | "schedule"));
+    own.map(|warning| sentence(&warning.message).into())
+        .collect()
 }
 
 fn ping(wire: &WireMonitor, settings: &Settings) -> Option<Ping> {
     let MonitorDetail::Heartbeat { spec, status } = &wire.detail;
     let (cron, timezone) = match &settings.schedule {
         Schedule::Every(_) => (None, "UTC".to_owned()),
-        Schedule::Cron(cron) => (Some(cron.expression().to_owned().into()), cron.timezone().to_owned()),
+        Schedule::Cron(cron) => (
+            Some(cron.expression().to_owned().into()),
+            cron.timezone().to_owned(),
+        ),
     };
     Some(Ping {
         url: status.ping_url.clone()?,
@@ -106,17 +135,25 @@ fn ping(wire: &WireMonitor, settings: &Settings) -> Option<Ping> {
 
 /// When beats were and are expected, from the first run on. Of a period only the next is known: each beat moves it.
 fn slots(settings: &Settings, monitor: &Monitor, runs: &[Run], now: Time) -> Vec<Time> {
-    let Some(first) = runs.first() else { return Vec::new() };
+    let Some(first) = runs.first() else {
+        return Vec::new();
+    };
     // One that is far ahead would push all that was into a corner.
     let is_near = |slot: &Time| slot.since(now) <= now.since(first.at);
-    let awaited = Some(monitor.heartbeat.awaited).filter(|awaited| *awaited != Time::NEVER).filter(is_near);
+    let awaited = Some(monitor.heartbeat.awaited)
+        .filter(|awaited| *awaited != Time::NEVER)
+        .filter(is_near);
     if matches!(settings.schedule, Schedule::Every(_)) {
         return awaited.into_iter().collect();
     }
     let until = awaited.unwrap_or(now).max(now);
     let mut slots = Vec::new();
     let mut after = first.at - Span::from_seconds(60);
-    while let Some(slot) = settings.schedule.next_after(after).filter(|slot| *slot <= until) {
+    while let Some(slot) = settings
+        .schedule
+        .next_after(after)
+        .filter(|slot| *slot <= until)
+    {
         slots.push(slot);
         if slots.len() > SLOTS_MAX {
             return awaited.into_iter().collect();
@@ -128,7 +165,12 @@ fn slots(settings: &Settings, monitor: &Monitor, runs: &[Run], now: Time) -> Vec
 
 fn checkins(found: &[FoundCheckin]) -> Vec<Checkin> {
     let durations = recent::durations(found);
-    found.iter().zip(durations).take(CHECKINS_SHOWN).map(|(found, duration)| checkin(found, duration)).collect()
+    found
+        .iter()
+        .zip(durations)
+        .take(CHECKINS_SHOWN)
+        .map(|(found, duration)| checkin(found, duration))
+        .collect()
 }
 
 fn checkin(found: &FoundCheckin, duration: Option<Span>) -> Checkin {
@@ -140,8 +182,14 @@ fn checkin(found: &FoundCheckin, duration: Option<Span>) -> Checkin {
         Signal::Log => ("log".to_owned(), Shape::Unknown),
         Signal::Exit(status) => (format!("exit status {status}"), Shape::Down),
     };
-    let from = record.source.map_or_else(String::new, |source| format!(" from {source}"));
-    let agent = if record.user_agent.is_empty() { String::new() } else { format!(", {}", record.user_agent) };
+    let from = record
+        .source
+        .map_or_else(String::new, |source| format!(" from {source}"));
+    let agent = if record.user_agent.is_empty() {
+        String::new()
+    } else {
+        format!(", {}", record.user_agent)
+    };
     Checkin {
         at: record.checkin.at,
         kind: kind.into(),
@@ -185,12 +233,32 @@ fn settings_list(wire: &WireMonitor, row: &MonitorRow) -> Vec<(&'static str, Unt
             add("dialect", Some(cron.dialect().to_string()));
         }
     }
-    let surprises = wire.warnings.iter().filter(|warning| warning.code == "schedule");
-    add("warnings", Some(surprises.map(|warning| sentence(&warning.message)).collect::<Vec<_>>().join(" ")));
+    let surprises = wire
+        .warnings
+        .iter()
+        .filter(|warning| warning.code == "schedule");
+    add(
+        "warnings",
+        Some(
+            surprises
+                .map(|warning| sentence(&warning.message))
+                .collect::<Vec<_>>()
+                .join(" "),
+        ),
+    );
     add("grace", Some(settings.grace.to_string()));
-    add("start_grace", settings.start_grace.map(|span| span.to_string()));
-    add("max_runtime", settings.max_runtime.map(|span| span.to_string()));
-    add("early_window", settings.early_window.map(|span| span.to_string()));
+    add(
+        "start_grace",
+        settings.start_grace.map(|span| span.to_string()),
+    );
+    add(
+        "max_runtime",
+        settings.max_runtime.map(|span| span.to_string()),
+    );
+    add(
+        "early_window",
+        settings.early_window.map(|span| span.to_string()),
+    );
     let threshold = |n: u16| (n > 1).then(|| n.to_string());
     add("fail_threshold", threshold(settings.fail_threshold));
     add("recovery_threshold", threshold(settings.recovery_threshold));
@@ -214,7 +282,14 @@ pub(super) async fn act(
 ) -> Reply {
     let by = visitor.editor()?;
     let id = parse_monitor_id(&id).ok_or(Failure::NotFound)?;
-    let name = pages.app.store.monitor(visitor.project(), id).await?.ok_or(Failure::NotFound)?.fields.name;
+    let name = pages
+        .app
+        .store
+        .monitor(visitor.project(), id)
+        .await?
+        .ok_or(Failure::NotFound)?
+        .fields
+        .name;
     let (done, back) = carry_out(&pages, by, id, &action, &name).await?;
     pages.notices.say(&visitor, false, done);
     Ok(see(&back))
@@ -236,11 +311,19 @@ async fn carry_out(
         }
         "resume" => {
             api::resume(app, by, id).await?;
-            (format!("{name} is watched again, from its next check-in on."), here)
+            (
+                format!("{name} is watched again, from its next check-in on."),
+                here,
+            )
         }
         "rotate-token" => {
             api::rotate_token(app, by, id, Span::ZERO).await?;
-            (format!("{name} has a new ping URL. The old one answers 404 from now on: change the job."), here)
+            (
+                format!(
+                    "{name} has a new ping URL. The old one answers 404 from now on: change the job."
+                ),
+                here,
+            )
         }
         "delete" => {
             api::delete(app, by, id, Expected(None)).await?;

@@ -15,17 +15,17 @@ use systole_store::deliveries::DeliveryFilter;
 use systole_store::incidents::{IncidentFilter, IncidentRow};
 use systole_store::monitors::{MonitorFilter, MonitorRow};
 
-use super::listing::{Picked, Wanted, cursor, parse_cursor, pick};
 use super::frame::Says;
+use super::listing::{Picked, Wanted, cursor, parse_cursor, pick};
 use super::reply::{Failure, Reply, page, see};
 use super::visitor::Visitor;
 use super::{Pages, frame, sentences};
 use crate::app::App;
 use crate::compose::monitor_id;
 use crate::loops::Loop;
+use crate::web::render;
 use crate::web::text::Untrusted;
 use crate::web::views::{self, OpenIncident, OverviewView};
-use crate::web::render;
 
 /// Rows of a page.
 const ROWS: usize = 40;
@@ -46,11 +46,18 @@ pub(super) struct Asked {
 
 /// `GET /monitors`: the same list.
 pub(super) async fn from_list(_: Visitor, RawQuery(query): RawQuery) -> Reply {
-    Ok(see(&query.map_or_else(|| "/".to_owned(), |query| format!("/?{query}"))))
+    Ok(see(&query.map_or_else(
+        || "/".to_owned(),
+        |query| format!("/?{query}"),
+    )))
 }
 
 /// `GET /`.
-pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Query(asked): Query<Asked>) -> Reply {
+pub(super) async fn show(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Reply {
     let app = &pages.app;
     let now = app.now();
     let query = asked.q.trim().to_owned();
@@ -67,22 +74,50 @@ pub(super) async fn show(State(pages): State<Arc<Pages>>, visitor: Visitor, Quer
     let view = OverviewView {
         frame: frame::frame(&pages, &visitor, Says::All).await?,
         open: worst(app, open, now).await?,
-        last_look: app.loops.health().iter().find(|(of, _)| *of == Loop::Engine).and_then(|(_, health)| health.last_run),
-        counts: picked.counts.iter().filter(|(_, n)| *n > 0).map(|(shown, n)| (sentences::state(*shown), *n)).collect(),
+        last_look: app
+            .loops
+            .health()
+            .iter()
+            .find(|(of, _)| *of == Loop::Engine)
+            .and_then(|(_, health)| health.last_run),
+        counts: picked
+            .counts
+            .iter()
+            .filter(|(_, n)| *n > 0)
+            .map(|(shown, n)| (sentences::state(*shown), *n))
+            .collect(),
         query: query.into(),
         state: state.map(sentences::state),
         rows,
         matching: picked.matching,
-        next: picked.places.last().filter(|_| picked.has_more).map(|place| cursor(*place).into()),
+        next: picked
+            .places
+            .last()
+            .filter(|_| picked.has_more)
+            .map(|place| cursor(*place).into()),
         later_page,
         base_url: app.base_url.clone().into(),
-        token_file: app.config.data_dir.join("local-token").display().to_string().into(),
+        token_file: app
+            .config
+            .data_dir
+            .join("local-token")
+            .display()
+            .to_string()
+            .into(),
     };
     Ok(page(StatusCode::OK, render::overview(&view)))
 }
 
 fn shown(word: &str) -> Option<Shown> {
-    [Shown::New, Shown::Up, Shown::Late, Shown::Down, Shown::Paused].into_iter().find(|shown| shown.word() == word)
+    [
+        Shown::New,
+        Shown::Up,
+        Shown::Late,
+        Shown::Down,
+        Shown::Paused,
+    ]
+    .into_iter()
+    .find(|shown| shown.word() == word)
 }
 
 /// The monitors that a search finds: by a part of the name, or by a label as `key=value`.
@@ -94,11 +129,19 @@ async fn found(
     if query.is_empty() {
         return Ok(None);
     }
-    let by_name = MonitorFilter { text: Some(query.to_owned()), limit: FOUND_MAX, ..MonitorFilter::default() };
+    let by_name = MonitorFilter {
+        text: Some(query.to_owned()),
+        limit: FOUND_MAX,
+        ..MonitorFilter::default()
+    };
     let mut rows = app.store.monitors(project, &by_name).await?;
     if let Some((key, value)) = query.split_once('=') {
         let labels = vec![(key.trim().to_owned(), value.trim().to_owned())];
-        let by_label = MonitorFilter { labels, limit: FOUND_MAX, ..MonitorFilter::default() };
+        let by_label = MonitorFilter {
+            labels,
+            limit: FOUND_MAX,
+            ..MonitorFilter::default()
+        };
         rows.extend(app.store.monitors(project, &by_label).await?);
     }
     Ok(Some(rows.iter().map(|row| row.id).collect()))
@@ -112,23 +155,42 @@ async fn picked(app: &Arc<App>, wanted: Wanted, now: Time) -> Result<Picked, Fai
 }
 
 async fn open_incidents(app: &App, project: i64) -> Result<Vec<IncidentRow>, Error> {
-    let filter = IncidentFilter { open: Some(true), limit: OPEN_READ, ..IncidentFilter::default() };
+    let filter = IncidentFilter {
+        open: Some(true),
+        limit: OPEN_READ,
+        ..IncidentFilter::default()
+    };
     app.store.incidents(project, &filter).await
 }
 
 /// The worst first: by severity, those that nobody has before the others, the newest first.
-async fn worst(app: &App, mut open: Vec<IncidentRow>, now: Time) -> Result<Vec<OpenIncident>, Error> {
+async fn worst(
+    app: &App,
+    mut open: Vec<IncidentRow>,
+    now: Time,
+) -> Result<Vec<OpenIncident>, Error> {
     open.sort_by_key(|row| {
         let severity = row.severity.parse::<Severity>().unwrap_or_default();
-        (row.acknowledged_at.is_some(), std::cmp::Reverse((severity, row.started_at)))
+        (
+            row.acknowledged_at.is_some(),
+            std::cmp::Reverse((severity, row.started_at)),
+        )
     });
     open.truncate(OPEN_SHOWN);
     let mut shown = Vec::with_capacity(open.len());
     for row in open {
         let events = app.store.events(row.number).await?;
-        let filter = DeliveryFilter { incident: Some(row.number), limit: 50, ..DeliveryFilter::default() };
+        let filter = DeliveryFilter {
+            incident: Some(row.number),
+            limit: 50,
+            ..DeliveryFilter::default()
+        };
         let deliveries = app.store.deliveries(row.project, &filter).await?;
-        let state = app.engine.read().monitor(row.monitor).map(|monitor| monitor.heartbeat.shown(now));
+        let state = app
+            .engine
+            .read()
+            .monitor(row.monitor)
+            .map(|monitor| monitor.heartbeat.shown(now));
         shown.push(OpenIncident {
             number: row.number,
             monitor_state: state.map_or(views::State::Down, sentences::state),
@@ -145,7 +207,10 @@ async fn worst(app: &App, mut open: Vec<IncidentRow>, now: Time) -> Result<Vec<O
 
 /// Labels as chips.
 pub(super) fn labels(labels: &[(String, String)]) -> Vec<Untrusted> {
-    labels.iter().map(|(key, value)| format!("{key}={value}").into()).collect()
+    labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}").into())
+        .collect()
 }
 
 async fn rows(
@@ -157,14 +222,21 @@ async fn rows(
 ) -> Result<Vec<views::MonitorRow>, Error> {
     let app = &pages.app;
     let ids: Vec<MonitorId> = picked.places.iter().map(|(_, id)| *id).collect();
-    let filter = MonitorFilter { limit: u32::try_from(ids.len()).unwrap_or(u32::MAX), ids: Some(ids), ..MonitorFilter::default() };
+    let filter = MonitorFilter {
+        limit: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+        ids: Some(ids),
+        ..MonitorFilter::default()
+    };
     let found = app.store.monitors(visitor.project(), &filter).await?;
-    let by_id: HashMap<MonitorId, MonitorRow> = found.into_iter().map(|row| (row.id, row)).collect();
+    let by_id: HashMap<MonitorId, MonitorRow> =
+        found.into_iter().map(|row| (row.id, row)).collect();
     let mut rows = Vec::with_capacity(by_id.len());
     for (_, id) in &picked.places {
         let known = app.engine.read().monitor(*id).cloned();
         // One that was deleted between the looks is left out.
-        let (Some(row), Some(monitor)) = (by_id.get(id), known) else { continue };
+        let (Some(row), Some(monitor)) = (by_id.get(id), known) else {
+            continue;
+        };
         let incident = open.iter().find(|incident| incident.monitor == *id);
         rows.push(self::row(pages, visitor, row, &monitor, incident, now).await?);
     }
@@ -179,8 +251,16 @@ async fn row(
     open: Option<&IncidentRow>,
     now: Time,
 ) -> Result<views::MonitorRow, Error> {
-    let runs = pages.recent.runs(&pages.app, visitor.project(), row.id, monitor).await?;
-    let ended = runs.iter().rev().find(|run| matches!(run.outcome, views::Outcome::Success | views::Outcome::Failure));
+    let runs = pages
+        .recent
+        .runs(&pages.app, visitor.project(), row.id, monitor)
+        .await?;
+    let ended = runs.iter().rev().find(|run| {
+        matches!(
+            run.outcome,
+            views::Outcome::Success | views::Outcome::Failure
+        )
+    });
     let heartbeat = &monitor.heartbeat;
     Ok(views::MonitorRow {
         id: monitor_id(row.id),
@@ -199,6 +279,12 @@ async fn row(
 
 /// The slot that an incident by silence is about.
 pub(super) fn expected(row: &IncidentRow) -> Option<Time> {
-    let is_slot = matches!(row.reason.as_str(), "missed_deadline" | "missed_start" | "unheard_since_outage");
-    row.evidence.expected_at.filter(|_| is_slot).map(Time::from_micros)
+    let is_slot = matches!(
+        row.reason.as_str(),
+        "missed_deadline" | "missed_start" | "unheard_since_outage"
+    );
+    row.evidence
+        .expected_at
+        .filter(|_| is_slot)
+        .map(Time::from_micros)
 }

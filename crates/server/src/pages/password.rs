@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 const AT_ONCE: usize = 2;
 
 /// What an unknown address is compared with, so that it takes as long as a known one.
-static NOBODY: LazyLock<Option<String>> = LazyLock::new(|| hash_now("nobody has this password").ok());
+static NOBODY: LazyLock<Option<String>> =
+    LazyLock::new(|| hash_now("nobody has this password").ok());
 
 /// See the module.
 pub(super) struct Passwords {
@@ -20,7 +21,9 @@ pub(super) struct Passwords {
 
 impl Default for Passwords {
     fn default() -> Passwords {
-        Passwords { slots: Semaphore::new(AT_ONCE) }
+        Passwords {
+            slots: Semaphore::new(AT_ONCE),
+        }
     }
 }
 
@@ -42,9 +45,14 @@ impl Passwords {
         let _slot = self.slots.acquire().await;
         let compared = tokio::task::spawn_blocking(move || {
             let known = hash.is_some();
-            let Some(hash) = hash.or_else(|| NOBODY.clone()) else { return false };
-            let is_same = PasswordHash::new(&hash)
-                .is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+            let Some(hash) = hash.or_else(|| NOBODY.clone()) else {
+                return false;
+            };
+            let is_same = PasswordHash::new(&hash).is_ok_and(|hash| {
+                Argon2::default()
+                    .verify_password(password.as_bytes(), &hash)
+                    .is_ok()
+            });
             is_same && known
         });
         compared.await.unwrap_or(false)
@@ -53,7 +61,8 @@ impl Passwords {
 
 fn hash_now(password: &str) -> Result<String, HashError> {
     let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| HashError(error.to_string()))
+    hash.map(|hash| hash.to_string())
+        .map_err(|error| HashError(error.to_string()))
 }
 
 #[cfg(test)]
@@ -63,7 +72,10 @@ mod tests {
     #[tokio::test]
     async fn a_password_is_known_by_its_hash_alone() {
         let passwords = Passwords::default();
-        let hash = passwords.hash("correct horse battery".to_owned()).await.unwrap();
+        let hash = passwords
+            .hash("correct horse battery".to_owned())
+            .await
+            .unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
         for (password, hash, is_it) in [
             ("correct horse battery", Some(hash.clone()), true),
@@ -71,7 +83,11 @@ mod tests {
             ("nobody has this password", None, false),
             ("x", Some("damaged".to_owned()), false),
         ] {
-            assert_eq!(passwords.is(password.to_owned(), hash).await, is_it, "{password}");
+            assert_eq!(
+                passwords.is(password.to_owned(), hash).await,
+                is_it,
+                "{password}"
+            );
         }
     }
 }

@@ -45,13 +45,27 @@ impl Recent {
         monitor: &Monitor,
     ) -> Result<Vec<Run>, Error> {
         let now = app.now();
-        let key = (monitor.last, monitor.incident.as_deref().map(|incident| (incident.number, incident.reopened)));
-        let known = self.lock().get(&id).filter(|(of, _)| *of == key).map(|(_, runs)| Arc::clone(runs));
+        let key = (
+            monitor.last,
+            monitor
+                .incident
+                .as_deref()
+                .map(|incident| (incident.number, incident.reopened)),
+        );
+        let known = self
+            .lock()
+            .get(&id)
+            .filter(|(of, _)| *of == key)
+            .map(|(_, runs)| Arc::clone(runs));
         let runs = match known {
             Some(runs) => runs,
             None => {
                 let found = app.store.checkins(id, monitor.last, CHECKINS).await?;
-                let filter = IncidentFilter { monitor: Some(id), limit: 10, ..IncidentFilter::default() };
+                let filter = IncidentFilter {
+                    monitor: Some(id),
+                    limit: 10,
+                    ..IncidentFilter::default()
+                };
                 let incidents = app.store.incidents(project, &filter).await?;
                 let mut runs = of(&found, &incidents, &monitor.settings, now);
                 runs.drain(..runs.len().saturating_sub(SHOWN));
@@ -64,11 +78,16 @@ impl Recent {
                 runs
             }
         };
-        Ok(runs.iter().map(|run| as_of(*run, &monitor.settings, now)).collect())
+        Ok(runs
+            .iter()
+            .map(|run| as_of(*run, &monitor.settings, now))
+            .collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -76,16 +95,26 @@ impl Recent {
 fn as_of(run: Run, settings: &Settings, now: Time) -> Run {
     let lasted = now.since(run.at);
     match run.outcome {
-        Outcome::Running if lasted > limit(settings) => {
-            Run { outcome: Outcome::Overran, duration: Some(limit(settings)), ..run }
-        }
-        Outcome::Running => Run { duration: Some(lasted), ..run },
+        Outcome::Running if lasted > limit(settings) => Run {
+            outcome: Outcome::Overran,
+            duration: Some(limit(settings)),
+            ..run
+        },
+        Outcome::Running => Run {
+            duration: Some(lasted),
+            ..run
+        },
         _ => run,
     }
 }
 
 /// Runs, oldest first, from check-ins, newest first, and incidents, which know the slots that were missed.
-pub(super) fn of(found: &[FoundCheckin], incidents: &[IncidentRow], settings: &Settings, now: Time) -> Vec<Run> {
+pub(super) fn of(
+    found: &[FoundCheckin],
+    incidents: &[IncidentRow],
+    settings: &Settings,
+    now: Time,
+) -> Vec<Run> {
     let beats = beats(found);
     let most = limit(settings);
     let ended = pair(&beats).into_iter().filter_map(|run| {
@@ -96,15 +125,32 @@ pub(super) fn of(found: &[FoundCheckin], incidents: &[IncidentRow], settings: &S
             Standing::Failed => Outcome::Failure,
             Standing::Overran => Outcome::Overran,
         };
-        Some(as_of(Run { at: beats[first].at, duration: run.duration(&beats), outcome }, settings, now))
+        Some(as_of(
+            Run {
+                at: beats[first].at,
+                duration: run.duration(&beats),
+                outcome,
+            },
+            settings,
+            now,
+        ))
     });
     let oldest = beats.last().map_or(Time::MIN, |beat| beat.at);
     let missed = incidents
         .iter()
-        .filter(|row| matches!(row.reason.as_str(), "missed_deadline" | "missed_start" | "unheard_since_outage"))
+        .filter(|row| {
+            matches!(
+                row.reason.as_str(),
+                "missed_deadline" | "missed_start" | "unheard_since_outage"
+            )
+        })
         .filter_map(|row| row.evidence.expected_at.map(Time::from_micros))
         .filter(|at| *at >= oldest)
-        .map(|at| Run { at, duration: None, outcome: Outcome::Missed });
+        .map(|at| Run {
+            at,
+            duration: None,
+            outcome: Outcome::Missed,
+        });
     let mut runs: Vec<Run> = ended.chain(missed).collect();
     runs.sort_by_key(|run| run.at);
     runs
@@ -127,7 +173,11 @@ fn beats(found: &[FoundCheckin]) -> Vec<Beat> {
         .iter()
         .map(|found| {
             let checkin = found.record.checkin;
-            Beat { at: checkin.at, signal: checkin.signal, run: checkin.run }
+            Beat {
+                at: checkin.at,
+                signal: checkin.signal,
+                run: checkin.run,
+            }
         })
         .collect()
 }

@@ -39,7 +39,11 @@ impl From<ApiError> for Failure {
             StatusCode::NOT_FOUND => Failure::NotFound,
             StatusCode::FORBIDDEN => Failure::Forbidden,
             status if status.is_server_error() => Failure::Internal(problem.detail.clone()),
-            status => Failure::Refused(status, "This did not work".to_owned(), sentence(&problem.detail)),
+            status => Failure::Refused(
+                status,
+                "This did not work".to_owned(),
+                sentence(&problem.detail),
+            ),
         }
     }
 }
@@ -47,8 +51,15 @@ impl From<ApiError> for Failure {
 /// The API's words as a sentence.
 pub(super) fn sentence(detail: &str) -> String {
     let mut letters = detail.chars();
-    let capital = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
-    let end = if detail.ends_with(['.', '?', '!']) { "" } else { "." };
+    let capital = letters
+        .next()
+        .map(|first| first.to_uppercase().collect::<String>())
+        .unwrap_or_default();
+    let end = if detail.ends_with(['.', '?', '!']) {
+        ""
+    } else {
+        "."
+    };
     format!("{capital}{}{end}", letters.as_str())
 }
 
@@ -95,13 +106,20 @@ pub(super) fn add_headers(response: &mut Response) {
     for (name, value) in assets::SECURITY_HEADERS {
         let of_pages = matches!(name, "cache-control" | "content-type");
         if !(is_static && of_pages) {
-            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            response.headers_mut().insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
     }
 }
 
 /// The page of a failure. What is ours to mend goes to the log, under the name that the page says.
-pub(super) async fn failure_page(pages: &Pages, visitor: Option<&Visitor>, failure: &Failure) -> Response {
+pub(super) async fn failure_page(
+    pages: &Pages,
+    visitor: Option<&Visitor>,
+    failure: &Failure,
+) -> Response {
     let (status, title, detail) = match failure {
         Failure::NotFound => (
             StatusCode::NOT_FOUND,
@@ -128,7 +146,11 @@ pub(super) async fn failure_page(pages: &Pages, visitor: Option<&Visitor>, failu
             |_| String::new(),
             |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         );
-        tracing::error!(request = request_id, error = why, "a page could not be made");
+        tracing::error!(
+            request = request_id,
+            error = why,
+            "a page could not be made"
+        );
     }
     let view = views::ErrorView {
         // The database may be what fails, so nothing is asked of it.

@@ -12,7 +12,10 @@ use crate::web::views::{Due, State};
 
 /// The reason of a word.
 pub(super) fn reason(word: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.word() == word)
+    Reason::ALL
+        .iter()
+        .copied()
+        .find(|reason| reason.word() == word)
 }
 
 /// The page's word for the engine's state.
@@ -49,25 +52,42 @@ pub(super) fn what(row: &IncidentRow, now: Time) -> String {
 
 fn cause(word: &str, evidence: &EvidenceDocument, at: Time, now: Time) -> String {
     let at_text = short(at, now);
-    let expected = evidence.expected_at.map(|expected| short(Time::from_micros(expected), now));
+    let expected = evidence
+        .expected_at
+        .map(|expected| short(Time::from_micros(expected), now));
     let expected = expected.as_deref();
     let since = evidence.last_checkin_at.map_or_else(
         || "Nothing was ever heard of it".to_owned(),
-        |last| format!("Nothing heard since {}", short(Time::from_micros(last), now)),
+        |last| {
+            format!(
+                "Nothing heard since {}",
+                short(Time::from_micros(last), now)
+            )
+        },
     );
-    let said = evidence.message.as_deref().map(first_line).filter(|line| !line.is_empty());
+    let said = evidence
+        .message
+        .as_deref()
+        .map(first_line)
+        .filter(|line| !line.is_empty());
     let said = said.map_or_else(String::new, |line| format!(": {line}"));
     match reason(word) {
         Some(Reason::MissedDeadline) => match expected {
-            Some(expected) => format!("{since}. A beat was expected at {expected}, and its grace ended at {at_text}."),
+            Some(expected) => format!(
+                "{since}. A beat was expected at {expected}, and its grace ended at {at_text}."
+            ),
             None => format!("{since}. The grace of the beat that was expected ended at {at_text}."),
         },
         Some(Reason::MissedStart) => match expected {
-            Some(expected) => format!("No run began: one was expected at {expected}, at the latest at {at_text}."),
+            Some(expected) => {
+                format!("No run began: one was expected at {expected}, at the latest at {at_text}.")
+            }
             None => format!("No run began; one was expected at the latest at {at_text}."),
         },
         Some(Reason::Overran) => match expected {
-            Some(began) => format!("A run began at {began} and had not ended at {at_text}, its limit."),
+            Some(began) => {
+                format!("A run began at {began} and had not ended at {at_text}, its limit.")
+            }
             None => format!("A run had not ended at {at_text}, its limit."),
         },
         Some(Reason::ReportedFailure) => format!("The job reported a failure{}", ended(&said)),
@@ -77,9 +97,15 @@ fn cause(word: &str, evidence: &EvidenceDocument, at: Time, now: Time) -> String
         },
         Some(Reason::UnheardSinceOutage) => {
             let outage = evidence.outage.map_or_else(String::new, |(from, until)| {
-                format!(" (from {} to {})", short(Time::from_micros(from), now), short(Time::from_micros(until), now))
+                format!(
+                    " (from {} to {})",
+                    short(Time::from_micros(from), now),
+                    short(Time::from_micros(until), now)
+                )
             });
-            format!("{since}. An outage of our own{outage} moved its deadline, and the grace after it ended at {at_text}.")
+            format!(
+                "{since}. An outage of our own{outage} moved its deadline, and the grace after it ended at {at_text}."
+            )
         }
         Some(other) => other.sentence().to_owned(),
         None => word.replace('_', " "),
@@ -88,39 +114,71 @@ fn cause(word: &str, evidence: &EvidenceDocument, at: Time, now: Time) -> String
 
 /// The first line that says something.
 pub(super) fn first_line(text: &str) -> &str {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
 }
 
 fn ended(said: &str) -> String {
-    if said.ends_with(['.', '!', '?', '…']) { said.to_owned() } else { format!("{said}.") }
+    if said.ends_with(['.', '!', '?', '…']) {
+        said.to_owned()
+    } else {
+        format!("{said}.")
+    }
 }
 
 /// Who was told of an incident, and who has it.
-pub(super) fn told(row: &IncidentRow, events: &[EventRow], deliveries: &[DeliveryRow], now: Time) -> String {
+pub(super) fn told(
+    row: &IncidentRow,
+    events: &[EventRow],
+    deliveries: &[DeliveryRow],
+    now: Time,
+) -> String {
     let last = |kind: &str| events.iter().rev().find(|event| event.kind == kind);
     if let Some(resolved_at) = row.resolved_at {
         let event = last("resolved");
         let by = event.and_then(|event| event.by.as_deref());
-        let why = event.and_then(|event| reason(&event.reason)).map_or("", Reason::sentence);
+        let why = event
+            .and_then(|event| reason(&event.reason))
+            .map_or("", Reason::sentence);
         return match by {
-            Some(by) => format!("Resolved by {by} at {}. {}", short(resolved_at, now), if why == Reason::ByHand.sentence() { "" } else { why }).trim_end().to_owned(),
+            Some(by) => format!(
+                "Resolved by {by} at {}. {}",
+                short(resolved_at, now),
+                if why == Reason::ByHand.sentence() {
+                    ""
+                } else {
+                    why
+                }
+            )
+            .trim_end()
+            .to_owned(),
             None => format!("{why} ({}).", short(resolved_at, now)).replace(". (", " ("),
         };
     }
     if row.acknowledged_at.is_some() {
         let event = last("acknowledged");
-        let by = event.and_then(|event| event.by.as_deref()).unwrap_or("Somebody");
-        let at = row.acknowledged_at.map_or_else(String::new, |at| format!(" at {}", short(at, now)));
+        let by = event
+            .and_then(|event| event.by.as_deref())
+            .unwrap_or("Somebody");
+        let at = row
+            .acknowledged_at
+            .map_or_else(String::new, |at| format!(" at {}", short(at, now)));
         return format!("{by} acknowledged it{at}.");
     }
     let opened = last("triggered");
-    let of_opening: Vec<&DeliveryRow> =
-        deliveries.iter().filter(|row| opened.is_some_and(|event| event.seq == row.seq)).collect();
+    let of_opening: Vec<&DeliveryRow> = deliveries
+        .iter()
+        .filter(|row| opened.is_some_and(|event| event.seq == row.seq))
+        .collect();
     let sent = match of_opening.as_slice() {
-        [] => opened.and_then(|event| event.silence.as_deref()).map_or_else(
-            || "Nobody was told.".to_owned(),
-            |why| format!("Nobody was told: {why}."),
-        ),
+        [] => opened
+            .and_then(|event| event.silence.as_deref())
+            .map_or_else(
+                || "Nobody was told.".to_owned(),
+                |why| format!("Nobody was told: {why}."),
+            ),
         [one] => one_delivery(one, now),
         many => many_deliveries(many),
     };
@@ -128,7 +186,11 @@ pub(super) fn told(row: &IncidentRow, events: &[EventRow], deliveries: &[Deliver
 }
 
 fn channel_name(row: &DeliveryRow) -> &str {
-    if row.channel_name.is_empty() { "a deleted channel" } else { &row.channel_name }
+    if row.channel_name.is_empty() {
+        "a deleted channel"
+    } else {
+        &row.channel_name
+    }
 }
 
 fn one_delivery(row: &DeliveryRow, now: Time) -> String {
@@ -145,9 +207,16 @@ fn one_delivery(row: &DeliveryRow, now: Time) -> String {
 
 fn many_deliveries(rows: &[&DeliveryRow]) -> String {
     let names = |state: &str| -> Vec<&str> {
-        rows.iter().filter(|row| row.state == state).map(|row| channel_name(row)).collect()
+        rows.iter()
+            .filter(|row| row.state == state)
+            .map(|row| channel_name(row))
+            .collect()
     };
-    let parts = [("delivered", "Sent to"), ("pending", "Not yet told:"), ("dead", "Could not be told:")];
+    let parts = [
+        ("delivered", "Sent to"),
+        ("pending", "Not yet told:"),
+        ("dead", "Could not be told:"),
+    ];
     let said = parts.iter().filter_map(|(state, words)| {
         let names = names(state);
         (!names.is_empty()).then(|| format!("{words} {}.", names.join(", ")))
@@ -159,8 +228,12 @@ fn many_deliveries(rows: &[&DeliveryRow]) -> String {
 pub(super) fn why(monitor: &Monitor, open: Option<&IncidentRow>, now: Time) -> String {
     let (heartbeat, settings) = (&monitor.heartbeat, &monitor.settings);
     match heartbeat.shown(now) {
-        Shown::New => "Nothing has been heard of it yet; it is watched from its first check-in on.".to_owned(),
-        Shown::Paused => "A person paused it: nothing is expected until it is resumed, or reports.".to_owned(),
+        Shown::New => {
+            "Nothing has been heard of it yet; it is watched from its first check-in on.".to_owned()
+        }
+        Shown::Paused => {
+            "A person paused it: nothing is expected until it is resumed, or reports.".to_owned()
+        }
         Shown::Up => "All that was expected has come.".to_owned(),
         Shown::Late if heartbeat.failures > 0 => {
             let failures = count(usize::from(heartbeat.failures), "failure");
@@ -169,11 +242,17 @@ pub(super) fn why(monitor: &Monitor, open: Option<&IncidentRow>, now: Time) -> S
         }
         Shown::Late => {
             let end = short(heartbeat.awaited + settings.grace, now);
-            format!("The beat expected at {} has not come. Its grace ends at {end}.", short(heartbeat.awaited, now))
+            format!(
+                "The beat expected at {} has not come. Its grace ends at {end}.",
+                short(heartbeat.awaited, now)
+            )
         }
         Shown::Down => match open {
             Some(row) => cause(&row.reason, &row.evidence, row.started_at, now),
-            None => format!("It went down at {}; a person resolved the incident.", short(heartbeat.since, now)),
+            None => format!(
+                "It went down at {}; a person resolved the incident.",
+                short(heartbeat.since, now)
+            ),
         },
     }
 }
@@ -188,15 +267,27 @@ pub(super) fn due(monitor: &Monitor, expected: Option<Time>, now: Time) -> Optio
             awaited.map(|awaited| Due::Grace(awaited + monitor.settings.grace))
         }
         Shown::New | Shown::Up | Shown::Late => {
-            let first = heartbeat.runs().iter().map(|run| run.started + limit(&monitor.settings)).min();
+            let first = heartbeat
+                .runs()
+                .iter()
+                .map(|run| run.started + limit(&monitor.settings))
+                .min();
             first.map(Due::Finish).or(awaited.map(Due::Beat))
         }
         Shown::Down => {
-            let silent = monitor.open_incident().filter(|incident| incident.by_silence);
+            let silent = monitor
+                .open_incident()
+                .filter(|incident| incident.by_silence);
             let missed = silent.map(|incident| {
                 expected.unwrap_or_else(|| incident.started_at - monitor.settings.grace)
             });
-            let next = awaited.map(|awaited| if awaited > now { Due::Beat(awaited) } else { Due::Overdue(awaited) });
+            let next = awaited.map(|awaited| {
+                if awaited > now {
+                    Due::Beat(awaited)
+                } else {
+                    Due::Overdue(awaited)
+                }
+            });
             missed.map(Due::Overdue).or(next)
         }
     }
@@ -209,7 +300,10 @@ pub(super) fn limit(settings: &Settings) -> Span {
 
 /// What happened, of a timeline's entry.
 pub(super) fn happened(event: &EventRow) -> String {
-    let by = event.by.as_deref().map_or_else(String::new, |by| format!(" by {by}"));
+    let by = event
+        .by
+        .as_deref()
+        .map_or_else(String::new, |by| format!(" by {by}"));
     match event.kind.as_str() {
         "triggered" if event.reopened > 0 => "Opened again".to_owned(),
         "triggered" => "Opened".to_owned(),
@@ -231,7 +325,12 @@ pub(super) fn why_happened(event: &EventRow, now: Time) -> String {
         });
     }
     parts.extend(event.note.clone());
-    parts.extend(event.silence.as_deref().map(|why| format!("Nobody is told: {why}.")));
+    parts.extend(
+        event
+            .silence
+            .as_deref()
+            .map(|why| format!("Nobody is told: {why}.")),
+    );
     let late = event.decided_at.since(event.at);
     if late > Span::from_seconds(60) && event.kind != "noted" {
         parts.push(format!("Known {} later.", words(late)));
@@ -271,23 +370,47 @@ mod tests {
 
     #[test]
     fn each_cause_is_a_sentence_with_its_times() {
-        let said = EvidenceDocument { exit_status: Some(3), message: Some("\n disk full\nmore".into()), ..evidence() };
+        let said = EvidenceDocument {
+            exit_status: Some(3),
+            message: Some("\n disk full\nmore".into()),
+            ..evidence()
+        };
         for (reason, evidence, sentence) in [
             (
                 "missed_deadline",
                 evidence(),
                 "Nothing heard since 01:00:00. A beat was expected at 02:00:00, and its grace ended at 02:10:00.",
             ),
-            ("overran", evidence(), "A run began at 02:00:00 and had not ended at 02:10:00, its limit."),
-            ("exit_status", said.clone(), "The job ended with exit status 3: disk full."),
-            ("reported_failure", said, "The job reported a failure: disk full."),
-            ("reported_failure", EvidenceDocument::default(), "The job reported a failure."),
+            (
+                "overran",
+                evidence(),
+                "A run began at 02:00:00 and had not ended at 02:10:00, its limit.",
+            ),
+            (
+                "exit_status",
+                said.clone(),
+                "The job ended with exit status 3: disk full.",
+            ),
+            (
+                "reported_failure",
+                said,
+                "The job reported a failure: disk full.",
+            ),
+            (
+                "reported_failure",
+                EvidenceDocument::default(),
+                "The job reported a failure.",
+            ),
             (
                 "missed_deadline",
                 EvidenceDocument::default(),
                 "Nothing was ever heard of it. The grace of the beat that was expected ended at 02:10:00.",
             ),
-            ("not_known_here", EvidenceDocument::default(), "not known here"),
+            (
+                "not_known_here",
+                EvidenceDocument::default(),
+                "not known here",
+            ),
         ] {
             assert_eq!(cause(reason, &evidence, at(607), NOW), sentence);
         }
@@ -297,7 +420,10 @@ mod tests {
     fn every_reason_makes_a_sentence() {
         for reason in Reason::ALL {
             let sentence = cause(reason.word(), &evidence(), at(607), NOW);
-            assert!(sentence.ends_with('.') && sentence.len() > 10, "{reason}: {sentence}");
+            assert!(
+                sentence.ends_with('.') && sentence.len() > 10,
+                "{reason}: {sentence}"
+            );
         }
     }
 }

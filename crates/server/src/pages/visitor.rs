@@ -38,29 +38,53 @@ impl Visitor {
 
     /// Refuses who may look only.
     pub(super) fn editor(&self) -> Result<&Principal, Failure> {
-        if self.can_edit() { Ok(&self.principal) } else { Err(Failure::Forbidden) }
+        if self.can_edit() {
+            Ok(&self.principal)
+        } else {
+            Err(Failure::Forbidden)
+        }
     }
 }
 
 /// Whose session the request names.
 pub(super) async fn of(app: &App, headers: &HeaderMap) -> Result<Option<Visitor>, Error> {
-    let Some(session) = auth::session(headers) else { return Ok(None) };
+    let Some(session) = auth::session(headers) else {
+        return Ok(None);
+    };
     let session = app.keys.hash(session);
     let is_refresh = headers.contains_key("x-refresh");
     let now = app.now();
     // Asked as of the last moment before it would be too old, a session is read and not prolonged.
-    let (at, idle) = if is_refresh { (now - SESSION_IDLE, Span::ZERO) } else { (now, SESSION_IDLE) };
+    let (at, idle) = if is_refresh {
+        (now - SESSION_IDLE, Span::ZERO)
+    } else {
+        (now, SESSION_IDLE)
+    };
     let found = app.store.session_of(at, &session, idle).await?;
     Ok(found.and_then(|(name, role)| {
-        let principal = Principal { name, role: Role::parse(&role)?, project: DEFAULT_PROJECT };
-        (principal.role >= Role::Viewer).then_some(Visitor { principal, session, is_refresh })
+        let principal = Principal {
+            name,
+            role: Role::parse(&role)?,
+            project: DEFAULT_PROJECT,
+        };
+        (principal.role >= Role::Viewer).then_some(Visitor {
+            principal,
+            session,
+            is_refresh,
+        })
     }))
 }
 
 /// Begins a session; answers the cookie to set.
-pub(super) async fn begin(app: &App, person: Option<i64>, now: Time) -> Result<HeaderValue, Failure> {
+pub(super) async fn begin(
+    app: &App,
+    person: Option<i64>,
+    now: Time,
+) -> Result<HeaderValue, Failure> {
     let session = random_text("")?;
-    app.store.begin_session(now, &app.keys.hash(&session), person, SESSION_IDLE).await?;
+    app.store
+        .begin_session(now, &app.keys.hash(&session), person, SESSION_IDLE)
+        .await?;
     set_cookie(app, &session)
 }
 
@@ -74,9 +98,18 @@ pub(super) async fn end(app: &App, headers: &HeaderMap) -> Result<HeaderValue, F
 
 /// It has no age: the browser may keep it as long as it likes, the server knows when a session was idle too long.
 fn set_cookie(app: &App, session: &str) -> Result<HeaderValue, Failure> {
-    let secure = if app.base_url.starts_with("https://") { "; Secure" } else { "" };
-    let forget = if session.is_empty() { "; Max-Age=0" } else { "" };
-    let text = format!("{SESSION_COOKIE}={session}; Path=/; HttpOnly; SameSite=Lax{secure}{forget}");
+    let secure = if app.base_url.starts_with("https://") {
+        "; Secure"
+    } else {
+        ""
+    };
+    let forget = if session.is_empty() {
+        "; Max-Age=0"
+    } else {
+        ""
+    };
+    let text =
+        format!("{SESSION_COOKIE}={session}; Path=/; HttpOnly; SameSite=Lax{secure}{forget}");
     HeaderValue::try_from(text).map_err(|error| Failure::Internal(error.to_string()))
 }
 
@@ -88,9 +121,15 @@ impl FromRequestParts<Arc<Pages>> for Visitor {
         if let Some(visitor) = parts.extensions.get::<Visitor>() {
             return Ok(visitor.clone());
         }
-        let back = if parts.method == http::Method::GET { parts.uri.path_and_query() } else { None };
+        let back = if parts.method == http::Method::GET {
+            parts.uri.path_and_query()
+        } else {
+            None
+        };
         let next = back.map_or("/", |back| back.as_str());
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("next", next)
+            .finish();
         Err(see(&format!("/sign-in?{query}")))
     }
 }
