@@ -82,9 +82,9 @@ pub(super) async fn sign_in(
     let email = normal(&form.email);
     let mut view = sign_in_view(&pages, &next);
     view.email = form.email.trim().into();
-    // Tokens have no account of their own: guesses at any of them count as one.
+    // A token has no account; nobody else's guesses may keep its owner out.
     let account = if form.token.is_some() {
-        String::new()
+        format!("token {address}")
     } else {
         email.clone()
     };
@@ -204,7 +204,8 @@ pub(super) async fn set_up(
         return Ok(invalid(render::setup(&view)));
     }
     // 256 bits are not guessed; hashing for everybody who asks would be work for nothing.
-    if let Err(wait) = pages.attempts.begin("set-up", address, app.now()) {
+    let account = format!("set-up {address}");
+    if let Err(wait) = pages.attempts.begin(&account, address, app.now()) {
         let text = format!(
             "Too many tries. Try again in {} s.",
             wait.as_seconds().max(1)
@@ -230,7 +231,7 @@ pub(super) async fn set_up(
         });
         return Ok(invalid(render::setup(&view)));
     }
-    pages.attempts.succeeded("set-up", address);
+    pages.attempts.succeeded(&account, address);
     let person = app.store.person(&email).await?.map(|person| person.id);
     // A session without a person would be the token's.
     let person = person
