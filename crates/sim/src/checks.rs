@@ -251,7 +251,8 @@ impl World {
             }
             let last = self.truth.checkins(id, view).last();
             let good = last.is_some_and(|last| last.signal == Signal::Success && last.at < now - PATIENCE);
-            let up = then.heartbeat.state == State::Up && then.heartbeat.failures == 0 && !then.open;
+            let quiet = self.truth.told(id).iter().all(|told| told.input.at() < now - PATIENCE);
+            let up = quiet && then.heartbeat.state == State::Up && then.heartbeat.failures == 0 && !then.open;
             let still = self.truth.reference(id, view, now).is_some_and(|now| now.heartbeat.state == State::Up);
             if good && up && still && then.settings.recovery_threshold == 1 && open.is_some() {
                 self.broke(2, format!("monitor {id} is up and its incident {open:?} is still open"));

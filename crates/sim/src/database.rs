@@ -168,7 +168,10 @@ impl Database {
     }
 
     /// A person's command, in its place in the configuration stream; a number is given once.
-    pub fn command(&mut self, command: Command, put: Time) -> Option<LogRow> {
+    ///
+    /// Stamped here, so that the stamps of this stream ascend as its rows do.
+    pub fn command(&mut self, mut command: Command, at: Time) -> Option<LogRow> {
+        command.at = at;
         match (&command.action, command.monitor) {
             (Action::Create(settings), Some(id)) => {
                 if !self.given.insert(id) {
@@ -181,8 +184,7 @@ impl Database {
             _ => {}
         }
         let seq = self.last_seq(CONFIGURATION) + 1;
-        let at = command.at;
-        let row = Row { stream: CONFIGURATION, seq, at, put, records: vec![Record::Command(command)], end: false };
+        let row = Row { stream: CONFIGURATION, seq, at, put: at, records: vec![Record::Command(command)], end: false };
         let row = LogRow { row, uids: Vec::new() };
         self.log.insert((CONFIGURATION, seq), row.clone());
         Some(row)
@@ -351,16 +353,12 @@ pub fn merged(rows: Vec<Row>) -> Vec<Row> {
     out
 }
 
-/// A row as an engine sees it that lacks one of the rules about our own outages.
+/// A row as an engine sees it that ignores our own outages.
 pub fn as_read(row: &Row, rules: Rules) -> Row {
     let mut seen = row.clone();
     if !rules.hold(Rule::Holes) {
         // A stamp beyond all others: no interval is ever slow.
         seen.at = Time::LAST;
-    }
-    if !rules.hold(Rule::Hold) {
-        // A stream that has ended is never waited for.
-        seen.end = true;
     }
     seen
 }

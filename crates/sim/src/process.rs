@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use systole_core::engine::{Boot, Decided, Decision, Engine, Record, Row, Sweep, Vector};
+use systole_core::engine::{Boot, BootedMonitor, Decided, Decision, Engine, Record, Row, Sweep, Vector};
+use systole_core::outage::Silence;
 use systole_core::time::Time;
 
 use crate::database::{Appended, as_read, merged};
@@ -363,7 +364,8 @@ impl World {
             Answer::Appended(Appended::Durable(put)) => {
                 let batch = it.outstanding.remove(index);
                 let row = Row { put: *put, seq: sent.seq, ..batch.row };
-                self.sample(process, *put, call.sent);
+                // The row may have been written by any of the sends of this batch.
+                self.sample(process, *put, batch.since);
                 for knock in batch.knocks {
                     self.acknowledge(knock);
                 }
@@ -490,9 +492,11 @@ impl World {
         }
         let epoch = it.epoch;
         let Some(engine) = it.engine.as_mut() else { return };
-        if !engine.wants_decision(now) {
+        let wants = engine.wants_decision(now);
+        if !wants && (self.rules.hold(Rule::Hold) || self.decide_in_hold(process, now).is_none()) {
             return;
         }
+        let Some(engine) = self.processes[process].engine.as_mut() else { return };
         let vector = engine.vector().clone();
         self.ask(process, Lane::Decider, Request::Begin(epoch, vector));
         let transaction = self.processes[process].tickets[0];
@@ -508,11 +512,15 @@ impl World {
         if !self.observe(process, rows) {
             return self.reboot(process);
         }
+        let decision = if self.rules.hold(Rule::Hold) {
+            self.processes[process].engine.as_mut().and_then(|engine| engine.decide(now))
+        } else {
+            self.decide_in_hold(process, now)
+        };
         let it = &mut self.processes[process];
         // A row that is swept after its monitor was deleted would bring it back: such a decision waits for the chunk.
         let swept = it.sweeping.as_ref().map_or(&[][..], |sweep| &sweep.rows);
         let revives = |change: &Decided| change.after.is_none() && swept.iter().any(|(id, _)| *id == change.id);
-        let decision = it.engine.as_mut().and_then(|engine| engine.decide(now));
         let decision = match decision.filter(|decision| !decision.changes.iter().any(revives)) {
             Some(decision) if decision.is_news() => Box::new(decision),
             quiet => {
@@ -528,5 +536,29 @@ impl World {
             deciding.decision = Some(decision.clone());
         }
         self.ask(process, Lane::Decider, Request::Commit(transaction, decision));
+    }
+
+    /// What an engine would decide that knows no hold: one whose streams were all heard of just now.
+    fn decide_in_hold(&mut self, process: usize, now: Time) -> Option<Decision> {
+        let engine = self.processes[process].engine.as_mut()?;
+        if engine.unsettled() > 0 {
+            return engine.decide(now);
+        }
+        let mut vector = engine.vector().clone();
+        for reached in vector.values_mut() {
+            reached.silence = Silence::opened(now);
+        }
+        let cut = engine.version();
+        let monitors = engine.monitors().map(|(id, monitor)| BootedMonitor { id, cut, monitor: monitor.clone() });
+        let boot = Boot {
+            checkpoint: (cut, vector),
+            cuts: Vec::new(),
+            monitors: monitors.collect(),
+            outages: engine.outages().iter().collect(),
+            next_incident: self.db.snapshot().next_incident,
+        };
+        let mut decision = Engine::boot(boot).decide(now)?;
+        decision.vector.clone_from(engine.vector());
+        Some(decision)
     }
 }
