@@ -85,17 +85,20 @@ async function look(url, colorScheme, width) {
   page.on("pageerror", error => fail(`script: ${error.message}`));
   page.on("request", request => { if (new URL(request.url()).origin !== new URL(url).origin) fail(`foreign request: ${request.url()}`); });
   page.on("response", response => { if (response.status() >= 400 && response.url() !== url) fail(`${response.status()}: ${response.url()}`); });
-  // The page before the script: what its times said, to compare with what the script makes of them.
-  let before = "";
-  page.on("response", async response => { if (response.url() === url && !before) before = await response.text().catch(() => ""); });
-  await page.goto(url, { waitUntil: "load" });
-  await page.waitForFunction(() => document.readyState === "complete");
-  if (before.length > MAX_BYTES) fail(`${before.length} bytes`);
-
+  // What the server said for times, and what the script makes of it. Between the two a minute may begin, so it must differ
+  // three times to differ.
   const form = text => text.replace(/<[^>]*>/g, "").replace(/\d+/g, "0");
-  const server = [...before.matchAll(/<time[^>]*data-rel[^>]*>[^<]*/g)].map(([text]) => form(text));
-  const script = await page.$$eval("time[data-rel]", times => times.map(time => time.textContent.replace(/\d+/g, "0")));
-  server.forEach((text, i) => { if (text !== script[i]) fail(`the server wrote a time as “${text}”, the script as “${script[i]}”`); });
+  let differing = [];
+  for (let tries = 0; tries === 0 || differing.length > 0 && tries < 3; tries += 1) {
+    const reply = await page.goto(url, { waitUntil: "load" });
+    await page.waitForFunction(() => document.readyState === "complete");
+    const before = await reply.text();
+    if (before.length > MAX_BYTES) fail(`${before.length} bytes`);
+    const server = [...before.matchAll(/<time[^>]*data-rel[^>]*>[^<]*/g)].map(([text]) => form(text));
+    const script = await page.$$eval("time[data-rel]", times => times.map(time => time.textContent.replace(/\d+/g, "0")));
+    differing = server.flatMap((text, i) => text === script[i] ? [] : [`the server wrote a time as “${text}”, the script as “${script[i]}”`]);
+  }
+  differing.forEach(fail);
 
   const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (sideways > 0) fail(`scrolls ${sideways} px sideways`);

@@ -55,13 +55,13 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
         .await;
     assert_eq!(sent.status, 200);
 
-    let page = until(&mut site, "/", "1 incident open").await;
+    let page = until(&mut site, "/", ">Down<").await;
     page.shows(
         200,
         &[
             "The job ended with exit status 3: disk &#60;full&#62;.",
             "Nobody was told",
-            ">Down<",
+            "1 incident open",
             "No channel exists",
         ],
     );
@@ -105,9 +105,9 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
         "it is taken"
     );
     assert_eq!(site.get(&ping).await.status, 200);
-    until(&mut site, "/", "No incident is open")
+    until(&mut site, "/", "The monitor is up.")
         .await
-        .shows(200, &["The monitor is up."]);
+        .shows(200, &["No incident is open"]);
     site.get("/incidents/1")
         .await
         .shows(200, &["The job reported a success"]);
