@@ -204,15 +204,31 @@ impl Monitor {
     }
 
     fn event(&self, incident: Incident, what: Happened, at: Time, reason: Reason) -> Event {
-        Event { incident, what, at, reason, last_checkin: self.last_checkin, by: None, note: None, outages: Vec::new() }
+        Event {
+            incident,
+            what,
+            at,
+            reason,
+            last_checkin: self.last_checkin,
+            by: None,
+            note: None,
+            outages: Vec::new(),
+        }
     }
 
     /// Turns a change of the heartbeat into what happens to its incident.
-    fn change(&mut self, change: Change, outages: &Outages, next: &mut u64, events: &mut Vec<Event>) {
+    fn change(
+        &mut self,
+        change: Change,
+        outages: &Outages,
+        next: &mut u64,
+        events: &mut Vec<Event>,
+    ) {
         match change {
             Change::Down(cause) => {
                 let incident = incident::open(self.incident.as_deref().copied(), &cause, next);
-                let mut event = self.event(incident, Happened::Triggered(cause), cause.at, cause.reason);
+                let mut event =
+                    self.event(incident, Happened::Triggered(cause), cause.at, cause.reason);
                 if incident.by_silence {
                     event.outages = outages.between(self.last_checkin, cause.at);
                 }
@@ -223,14 +239,36 @@ impl Monitor {
         }
     }
 
-    fn resolve(&mut self, at: Time, reason: Reason, by: Option<String>, note: Option<String>, events: &mut Vec<Event>) {
-        let Some(open) = self.open_incident() else { return };
-        let incident = Incident { phase: Phase::Resolved(at), ..open };
+    fn resolve(
+        &mut self,
+        at: Time,
+        reason: Reason,
+        by: Option<String>,
+        note: Option<String>,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(open) = self.open_incident() else {
+            return;
+        };
+        let incident = Incident {
+            phase: Phase::Resolved(at),
+            ..open
+        };
         self.incident = Some(Box::new(incident));
-        events.push(Event { by, note, ..self.event(incident, Happened::Resolved, at, reason) });
+        events.push(Event {
+            by,
+            note,
+            ..self.event(incident, Happened::Resolved, at, reason)
+        });
     }
 
-    fn checkin(&mut self, checkin: Checkin, position: Position, outages: &Outages, next: &mut u64) -> Vec<Event> {
+    fn checkin(
+        &mut self,
+        checkin: Checkin,
+        position: Position,
+        outages: &Outages,
+        next: &mut u64,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         let settings = Arc::clone(&self.settings);
         let [lapsed, changed] = self.heartbeat.checkin(&settings, outages, checkin);
@@ -280,7 +318,10 @@ impl Monitor {
             Action::Edit(settings) => {
                 // What lapsed before the edit lapsed by the old settings.
                 self.lapse(at, outages, next, &mut events);
-                let by_silence = self.incident.as_deref().is_none_or(|incident| incident.by_silence);
+                let by_silence = self
+                    .incident
+                    .as_deref()
+                    .is_none_or(|incident| incident.by_silence);
                 self.settings = Arc::clone(settings);
                 if let Some(change) = self.heartbeat.edit(settings, outages, at, by_silence) {
                     self.change(change, outages, next, &mut events);
@@ -297,14 +338,24 @@ impl Monitor {
                     && open.number == *incident
                     && open.phase == Phase::Triggered
                 {
-                    let taken = Incident { phase: Phase::Acknowledged, ..open };
+                    let taken = Incident {
+                        phase: Phase::Acknowledged,
+                        ..open
+                    };
                     self.incident = Some(Box::new(taken));
                     let event = self.event(taken, Happened::Acknowledged, at, Reason::ByHand);
-                    events.push(Event { by: by(), note: note.clone(), ..event });
+                    events.push(Event {
+                        by: by(),
+                        note: note.clone(),
+                        ..event
+                    });
                 }
             }
             Action::Resolve { incident, note } => {
-                if self.open_incident().is_some_and(|open| open.number == *incident) {
+                if self
+                    .open_incident()
+                    .is_some_and(|open| open.number == *incident)
+                {
                     self.resolve(at, Reason::ByHand, by(), note.clone(), &mut events);
                 }
             }
@@ -313,7 +364,11 @@ impl Monitor {
                     && last.number == *incident
                 {
                     let event = self.event(last, Happened::Noted, at, Reason::ByHand);
-                    events.push(Event { by: by(), note: Some(note.clone()), ..event });
+                    events.push(Event {
+                        by: by(),
+                        note: Some(note.clone()),
+                        ..event
+                    });
                 }
             }
         }
@@ -340,7 +395,11 @@ impl Input {
     const fn lapses_until(&self) -> Time {
         match self {
             Input::Checkin(checkin, _) => checkin.lapses_until(),
-            Input::Command(Command { at, action: Action::Edit(_), .. }) => *at,
+            Input::Command(Command {
+                at,
+                action: Action::Edit(_),
+                ..
+            }) => *at,
             Input::Command(_) => Time::MIN,
         }
     }
@@ -385,7 +444,9 @@ pub struct Decided {
 impl Decision {
     /// Whether anything is news. A decision without news need not be written.
     pub fn is_news(&self) -> bool {
-        self.changes.iter().any(|change| !change.events.is_empty() || change.after.is_none())
+        self.changes
+            .iter()
+            .any(|change| !change.events.is_empty() || change.after.is_none())
     }
 }
 
@@ -428,7 +489,9 @@ impl Engine {
 
     /// Every monitor, in the order of numbers.
     pub fn monitors(&self) -> impl Iterator<Item = (MonitorId, &Monitor)> {
-        (0..).zip(&self.places).filter_map(|(id, place)| place.as_ref().map(|place| (id, &place.monitor)))
+        (0..)
+            .zip(&self.places)
+            .filter_map(|(id, place)| place.as_ref().map(|place| (id, &place.monitor)))
     }
 
     /// How many monitors there are.
@@ -486,7 +549,11 @@ impl Engine {
             return Ok(());
         }
         if row.seq > expected {
-            return Err(Gap { stream: row.stream, expected, found: row.seq });
+            return Err(Gap {
+                stream: row.stream,
+                expected,
+                found: row.seq,
+            });
         }
         self.version += 1;
         let put = reached.map_or(row.put, |reached| reached.put.max(row.put));
@@ -496,18 +563,29 @@ impl Engine {
             && let Some(outage) = silence.row(row.at, put)
         {
             self.outages.add(outage);
-            self.unsaved_outages.push((outage, Position::new(row.stream, row.seq)));
+            self.unsaved_outages
+                .push((outage, Position::new(row.stream, row.seq)));
         }
         if row.end {
             // Its successor wrote the end marker, which does not prove that anybody can be heard yet: a process that
             // starts and dies again and again leaves nothing but markers.
             silence = before;
         }
-        self.vector.insert(row.stream, Reached { seq: row.seq, silence, put, ended: row.end });
+        self.vector.insert(
+            row.stream,
+            Reached {
+                seq: row.seq,
+                silence,
+                put,
+                ended: row.end,
+            },
+        );
         let position = Position::new(row.stream, row.seq);
         for record in &row.records {
             match record {
-                Record::Checkin(id, checkin) => self.feed(*id, position, || Input::Checkin(*checkin, position)),
+                Record::Checkin(id, checkin) => {
+                    self.feed(*id, position, || Input::Checkin(*checkin, position))
+                }
                 Record::Command(command) => {
                     if let Some(id) = command.monitor {
                         let command = self.share_settings(command.clone());
@@ -542,11 +620,16 @@ impl Engine {
 
     /// The silence since the last row, where no stream is open.
     fn silence_of_all(&self) -> Option<Silence> {
-        let streams = self.vector.iter().filter(|(stream, _)| **stream != CONFIGURATION);
+        let streams = self
+            .vector
+            .iter()
+            .filter(|(stream, _)| **stream != CONFIGURATION);
         if streams.clone().any(|(_, reached)| !reached.ended) {
             return None;
         }
-        streams.map(|(_, reached)| reached.silence).max_by_key(|silence| silence.at)
+        streams
+            .map(|(_, reached)| reached.silence)
+            .max_by_key(|silence| silence.at)
     }
 
     /// Folds one input, or keeps it for the decision when it is news or follows what is.
@@ -592,7 +675,13 @@ impl Engine {
                 if dirty {
                     self.dirty.push(id);
                 }
-                &mut empty.insert(Place { monitor, armed: Time::NEVER, dirty }).armed
+                &mut empty
+                    .insert(Place {
+                        monitor,
+                        armed: Time::NEVER,
+                        dirty,
+                    })
+                    .armed
             }
         };
         // Lazy: an entry that surfaces too early is put back; only a deadline that moved forward needs a new one.
@@ -621,7 +710,11 @@ impl Engine {
 
     /// Whether there is something to decide at `now`.
     pub fn wants_decision(&mut self, now: Time) -> bool {
-        let limit = if self.held_since(now).is_some() { DECISION_MAX } else { 1 };
+        let limit = if self.held_since(now).is_some() {
+            DECISION_MAX
+        } else {
+            1
+        };
         !self.ripe(now, limit).is_empty()
     }
 
@@ -629,7 +722,13 @@ impl Engine {
     fn ripe(&mut self, now: Time, limit: usize) -> Vec<MonitorId> {
         let held = self.held_since(now);
         let ready = |id: &MonitorId| held.is_none_or(|held| !self.judges_in_hold(*id, held));
-        let mut ids: Vec<MonitorId> = self.backlog.keys().copied().filter(ready).take(limit).collect();
+        let mut ids: Vec<MonitorId> = self
+            .backlog
+            .keys()
+            .copied()
+            .filter(ready)
+            .take(limit)
+            .collect();
         let due = self.due(now, limit - ids.len());
         ids.extend(due.into_iter().filter(|id| !self.backlog.contains_key(id)));
         ids.sort_unstable();
@@ -648,11 +747,16 @@ impl Engine {
             && due.len() < limit
         {
             self.timers.pop();
-            let Some(place) = self.places.get_mut(id as usize).and_then(Option::as_mut) else { continue };
+            let Some(place) = self.places.get_mut(id as usize).and_then(Option::as_mut) else {
+                continue;
+            };
             if place.armed != at {
                 continue;
             }
-            let lapse = place.monitor.heartbeat.next_lapse(&place.monitor.settings, &self.outages);
+            let lapse = place
+                .monitor
+                .heartbeat
+                .next_lapse(&place.monitor.settings, &self.outages);
             if lapse <= now {
                 due.push(id);
                 again.push((at, id));
@@ -677,7 +781,10 @@ impl Engine {
             return None;
         }
         let mut next = self.next_incident;
-        let changes = ids.into_iter().map(|id| self.decide_one(id, now.min(held), &mut next)).collect();
+        let changes = ids
+            .into_iter()
+            .map(|id| self.decide_one(id, now.min(held), &mut next))
+            .collect();
         Some(Decision {
             cut: self.version + 1,
             now,
@@ -728,7 +835,8 @@ impl Engine {
         self.version = decision.cut;
         self.next_incident = decision.next_incident;
         if news {
-            self.unsaved_outages.retain(|known| !decision.outages.contains(known));
+            self.unsaved_outages
+                .retain(|known| !decision.outages.contains(known));
         }
         for Decided { id, after, .. } in decision.changes {
             self.backlog.remove(&id);
@@ -741,7 +849,12 @@ impl Engine {
                     }
                 }
                 None => {
-                    if self.places.get_mut(id as usize).and_then(Option::take).is_some() {
+                    if self
+                        .places
+                        .get_mut(id as usize)
+                        .and_then(Option::take)
+                        .is_some()
+                    {
                         self.count -= 1;
                     }
                 }
@@ -751,9 +864,19 @@ impl Engine {
 }
 
 /// One input for one monitor; says what is news, and whether the monitor existed before.
-fn apply(monitor: &mut Option<Monitor>, input: &Input, outages: &Outages, next: &mut u64) -> (Vec<Event>, bool) {
+fn apply(
+    monitor: &mut Option<Monitor>,
+    input: &Input,
+    outages: &Outages,
+    next: &mut u64,
+) -> (Vec<Event>, bool) {
     let Some(existing) = monitor else {
-        if let Input::Command(Command { action: Action::Create(settings), at, .. }) = input {
+        if let Input::Command(Command {
+            action: Action::Create(settings),
+            at,
+            ..
+        }) = input
+        {
             *monitor = Some(Monitor::new(Arc::clone(settings), *at));
         }
         return (Vec::new(), false);
@@ -762,7 +885,13 @@ fn apply(monitor: &mut Option<Monitor>, input: &Input, outages: &Outages, next: 
         Input::Checkin(checkin, position) => existing.checkin(*checkin, *position, outages, next),
         Input::Command(command) => existing.command(command, outages, next),
     };
-    if matches!(input, Input::Command(Command { action: Action::Delete, .. })) {
+    if matches!(
+        input,
+        Input::Command(Command {
+            action: Action::Delete,
+            ..
+        })
+    ) {
         *monitor = None;
     }
     (events, true)

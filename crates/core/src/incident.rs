@@ -93,13 +93,23 @@ pub struct Event {
 /// Opens an incident, or reopens `last` within the window; `next` is the next free number.
 pub fn open(last: Option<Incident>, cause: &Cause, next: &mut u64) -> Incident {
     let by_silence = !matches!(cause.reason, Reason::ReportedFailure | Reason::ExitStatus);
-    let fresh = |number| Incident { number, phase: Phase::Triggered, reopened: 0, by_silence, started_at: cause.at };
+    let fresh = |number| Incident {
+        number,
+        phase: Phase::Triggered,
+        reopened: 0,
+        by_silence,
+        started_at: cause.at,
+    };
     match last {
-        Some(Incident { number, phase: Phase::Resolved(at), reopened, .. })
-            if cause.at.since(at) <= REOPEN_WINDOW =>
-        {
-            Incident { reopened: reopened + 1, ..fresh(number) }
-        }
+        Some(Incident {
+            number,
+            phase: Phase::Resolved(at),
+            reopened,
+            ..
+        }) if cause.at.since(at) <= REOPEN_WINDOW => Incident {
+            reopened: reopened + 1,
+            ..fresh(number)
+        },
         _ => {
             let number = *next;
             *next += 1;
@@ -113,7 +123,13 @@ mod tests {
     use super::*;
 
     fn cause(at: i64) -> Cause {
-        Cause { reason: Reason::MissedDeadline, at: Time::from_seconds(at), expected: None, exit_status: None, outage: None }
+        Cause {
+            reason: Reason::MissedDeadline,
+            at: Time::from_seconds(at),
+            expected: None,
+            exit_status: None,
+            outage: None,
+        }
     }
 
     #[test]
@@ -125,10 +141,16 @@ mod tests {
             by_silence: true,
             started_at: Time::from_seconds(0),
         };
-        for (resolved_at, down_at, number, reopened) in [(100, 400, 7, 1), (100, 401, 8, 0), (100, 90, 7, 1)] {
+        for (resolved_at, down_at, number, reopened) in
+            [(100, 400, 7, 1), (100, 401, 8, 0), (100, 90, 7, 1)]
+        {
             let mut next = 8;
             let incident = open(Some(resolved(resolved_at)), &cause(down_at), &mut next);
-            assert_eq!((incident.number, incident.reopened), (number, reopened), "down at {down_at}");
+            assert_eq!(
+                (incident.number, incident.reopened),
+                (number, reopened),
+                "down at {down_at}"
+            );
         }
     }
 }

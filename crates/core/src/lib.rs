@@ -8,12 +8,12 @@
 //! how observations become decisions.
 #![warn(missing_docs)]
 
+pub mod delivery;
 pub mod engine;
 pub mod heartbeat;
 pub mod incident;
+pub mod message;
 pub mod outage;
 pub mod reason;
 pub mod schedule;
 pub mod time;
-pub mod delivery;
-pub mod message;

@@ -38,7 +38,10 @@ pub struct Silence {
 impl Silence {
     /// A stream opened at `opened`, without rows yet.
     pub const fn opened(opened: Time) -> Silence {
-        Silence { at: opened, slow_since: None }
+        Silence {
+            at: opened,
+            slow_since: None,
+        }
     }
 
     /// A row with the stamps `at` and `put` follows; says the outage that it ends or lengthens, if any.
@@ -47,8 +50,10 @@ impl Silence {
         let slow = put.since(self.at) > SLOW;
         self.slow_since = slow.then_some(begin);
         self.at = at.max(self.at);
-        (slow && put.since(begin) > HOLE)
-            .then(|| Outage { from: begin - WIDENED, until: put + WIDENED })
+        (slow && put.since(begin) > HOLE).then(|| Outage {
+            from: begin - WIDENED,
+            until: put + WIDENED,
+        })
     }
 
     /// From when on nothing can be judged at `now`, because the stream stands still and may be in an outage.
@@ -72,7 +77,10 @@ impl Outages {
         self.0.retain(|known| {
             let apart = known.until < united.from || united.until < known.from;
             if !apart {
-                united = Outage { from: known.from.min(united.from), until: known.until.max(united.until) };
+                united = Outage {
+                    from: known.from.min(united.from),
+                    until: known.until.max(united.until),
+                };
             }
             apart
         });
@@ -107,7 +115,13 @@ impl Outages {
 
     /// Those that ended in `[from, until]`, newest first, at most three: what an incident by silence says about us.
     pub fn between(&self, from: Time, until: Time) -> Vec<Outage> {
-        self.0.iter().rev().filter(|o| o.until >= from && o.from <= until).take(3).copied().collect()
+        self.0
+            .iter()
+            .rev()
+            .filter(|o| o.until >= from && o.from <= until)
+            .take(3)
+            .copied()
+            .collect()
     }
 }
 
@@ -131,26 +145,44 @@ mod tests {
     fn a_hole_is_widened_on_both_sides() {
         let mut silence = Silence::opened(s(0));
         silence.row(s(3), s(3));
-        assert_eq!(silence.row(s(33), s(33)), Some(Outage { from: s(-1), until: s(37) }));
+        assert_eq!(
+            silence.row(s(33), s(33)),
+            Some(Outage {
+                from: s(-1),
+                until: s(37)
+            })
+        );
     }
 
     #[test]
     fn adjacent_slow_intervals_join() {
         let mut silence = Silence::opened(s(0));
         assert_eq!(silence.row(s(6), s(6)), None);
-        assert_eq!(silence.row(s(12), s(12)), Some(Outage { from: s(-4), until: s(16) }));
+        assert_eq!(
+            silence.row(s(12), s(12)),
+            Some(Outage {
+                from: s(-4),
+                until: s(16)
+            })
+        );
     }
 
     #[test]
     fn a_batch_that_hung_does_not_prove_life() {
         let mut silence = Silence::opened(s(0));
-        assert!(silence.row(s(1), s(31)).is_some(), "formed at 1 s, durable at 31 s");
+        assert!(
+            silence.row(s(1), s(31)).is_some(),
+            "formed at 1 s, durable at 31 s"
+        );
     }
 
     #[test]
     fn the_grace_clock_stands_still() {
         let mut outages = Outages::default();
-        outages.add(Outage { from: s(100), until: s(200) });
+        outages.add(Outage {
+            from: s(100),
+            until: s(200),
+        });
         for (due, grace, expected, why) in [
             (0, 50, 50, "over before it began"),
             (90, 30, 220, "10 s had passed, 20 s remain"),
@@ -158,16 +190,35 @@ mod tests {
             (200, 30, 230, "due at its end"),
             (0, 100, 200, "lapses at its start"),
         ] {
-            assert_eq!(outages.moved(s(due), Span::from_seconds(grace)).0, s(expected), "{why}");
+            assert_eq!(
+                outages.moved(s(due), Span::from_seconds(grace)).0,
+                s(expected),
+                "{why}"
+            );
         }
     }
 
     #[test]
     fn outages_that_touch_are_one() {
         let mut outages = Outages::default();
-        outages.add(Outage { from: s(50), until: s(60) });
-        outages.add(Outage { from: s(10), until: s(20) });
-        outages.add(Outage { from: s(15), until: s(50) });
-        assert_eq!(outages.iter().collect::<Vec<_>>(), vec![Outage { from: s(10), until: s(60) }]);
+        outages.add(Outage {
+            from: s(50),
+            until: s(60),
+        });
+        outages.add(Outage {
+            from: s(10),
+            until: s(20),
+        });
+        outages.add(Outage {
+            from: s(15),
+            until: s(50),
+        });
+        assert_eq!(
+            outages.iter().collect::<Vec<_>>(),
+            vec![Outage {
+                from: s(10),
+                until: s(60)
+            }]
+        );
     }
 }

@@ -66,9 +66,9 @@ impl Time {
     /// # Errors
     /// A sentence that says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Time, String> {
-        text.parse::<jiff::Timestamp>().map(Time::from_jiff).map_err(|_| {
-            format!("{text:?} is not an RFC 3339 time such as 2026-11-21T02:10:00Z")
-        })
+        text.parse::<jiff::Timestamp>()
+            .map(Time::from_jiff)
+            .map_err(|_| format!("{text:?} is not an RFC 3339 time such as 2026-11-21T02:10:00Z"))
     }
 }
 
@@ -89,7 +89,11 @@ impl Sub<Span> for Time {
 /// RFC 3339 in UTC, with fractions only where there are any.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Time::NEVER { f.write_str("never") } else { self.to_jiff().fmt(f) }
+        if *self == Time::NEVER {
+            f.write_str("never")
+        } else {
+            self.to_jiff().fmt(f)
+        }
     }
 }
 
@@ -131,7 +135,10 @@ impl Span {
     }
 
     /// In seconds with fractions, for people and metrics.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people; 53 bits of microseconds are 285 years")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a figure for people; 53 bits of microseconds are 285 years"
+    )]
     pub fn as_seconds_f64(self) -> f64 {
         self.0 as f64 / 1e6
     }
@@ -169,13 +176,17 @@ impl Span {
         let mut rest = trimmed;
         let mut total: i64 = 0;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
             let (number, tail) = rest.split_at(digits);
             if number.is_empty() {
                 return Err(wrong("a number is missing"));
             }
             let tail = tail.trim_start();
-            let letters = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
+            let letters = tail
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(letters);
             let unit_micros = match unit.to_ascii_lowercase().as_str() {
                 "" if rest == trimmed && tail.is_empty() => 1_000_000,
@@ -189,8 +200,11 @@ impl Span {
                 "" => return Err(wrong("a unit is missing")),
                 other => return Err(wrong(&format!("{other:?} is not a unit"))),
             };
-            let part = scaled(number, unit_micros).ok_or_else(|| wrong("the number cannot be read"))?;
-            total = total.checked_add(part).ok_or_else(|| wrong("it is too long"))?;
+            let part =
+                scaled(number, unit_micros).ok_or_else(|| wrong("the number cannot be read"))?;
+            total = total
+                .checked_add(part)
+                .ok_or_else(|| wrong("it is too long"))?;
             rest = tail.trim_start();
         }
         let span = Span(total);
@@ -207,7 +221,11 @@ fn scaled(number: &str, unit: i64) -> Option<i64> {
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') || fraction.len() > 9 {
         return None;
     }
-    let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: i64 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     let mut value = whole.checked_mul(unit)?;
     if !fraction.is_empty() {
         let digits: i128 = fraction.parse::<i64>().ok()?.into();
@@ -224,9 +242,14 @@ impl fmt::Display for Span {
             return f.write_str("0s");
         }
         let mut rest = self.0;
-        for (unit, micros) in
-            [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)]
-        {
+        for (unit, micros) in [
+            ("d", 86_400_000_000),
+            ("h", 3_600_000_000),
+            ("m", 60_000_000),
+            ("s", 1_000_000),
+            ("ms", 1_000),
+            ("us", 1),
+        ] {
             let n = rest / micros;
             if n > 0 {
                 write!(f, "{n}{unit}")?;
@@ -257,8 +280,16 @@ mod tests {
     #[test]
     fn durations_are_read_as_people_write_them() {
         for (text, seconds) in [
-            ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1d", 86_400), ("30 minutes", 1800), ("45", 45),
-            ("1.5h", 5400), ("1h 30m", 5400), ("0s", 0), ("2w", 1_209_600),
+            ("90s", 90),
+            ("5m", 300),
+            ("1h30m", 5400),
+            ("1d", 86_400),
+            ("30 minutes", 1800),
+            ("45", 45),
+            ("1.5h", 5400),
+            ("1h 30m", 5400),
+            ("0s", 0),
+            ("2w", 1_209_600),
         ] {
             assert_eq!(Span::parse(text), Ok(Span::from_seconds(seconds)), "{text}");
         }
@@ -268,8 +299,14 @@ mod tests {
     #[test]
     fn a_wrong_duration_says_why() {
         for (text, why) in [
-            ("", "empty"), ("-5m", "negative"), ("5x", "not a unit"), ("m", "number is missing"), ("1h30", "unit is missing"),
-            ("9999d", "longer than 400 days"), ("1..5h", "cannot be read"), ("99999999999999999999s", "cannot be read"),
+            ("", "empty"),
+            ("-5m", "negative"),
+            ("5x", "not a unit"),
+            ("m", "number is missing"),
+            ("1h30", "unit is missing"),
+            ("9999d", "longer than 400 days"),
+            ("1..5h", "cannot be read"),
+            ("99999999999999999999s", "cannot be read"),
         ] {
             let error = Span::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -278,7 +315,16 @@ mod tests {
 
     #[test]
     fn a_duration_written_is_read_back() {
-        for micros in [0, 1, 999, 1_000, 1_500_000, 90_000_000, 5_400_000_000, 86_400_000_000 * 3 + 1] {
+        for micros in [
+            0,
+            1,
+            999,
+            1_000,
+            1_500_000,
+            90_000_000,
+            5_400_000_000,
+            86_400_000_000 * 3 + 1,
+        ] {
             let span = Span::from_micros(micros);
             assert_eq!(Span::parse(&span.to_string()), Ok(span));
         }

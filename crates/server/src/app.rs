@@ -72,17 +72,29 @@ impl EngineHandle {
     pub fn new(engine: Engine) -> (EngineHandle, mpsc::UnboundedReceiver<Arc<Row>>) {
         let (rows, receiver) = mpsc::unbounded_channel();
         let settled = watch::Sender::new(engine.reached(CONFIGURATION));
-        (EngineHandle { memory: RwLock::new(engine), rows, settled, nudge: Notify::new() }, receiver)
+        (
+            EngineHandle {
+                memory: RwLock::new(engine),
+                rows,
+                settled,
+                nudge: Notify::new(),
+            },
+            receiver,
+        )
     }
 
     /// For reading. Keep it short: folding waits.
     pub fn read(&self) -> RwLockReadGuard<'_, Engine> {
-        self.memory.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.memory
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// For the engine's loop alone.
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Engine> {
-        self.memory.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.memory
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Hands a committed row over. The queue has no bound of its own: each row in it was acknowledged, and ingest
@@ -94,7 +106,8 @@ impl EngineHandle {
 
     pub(crate) fn settle(&self) {
         let reached = self.read().reached(CONFIGURATION);
-        self.settled.send_if_modified(|settled| std::mem::replace(settled, reached) != reached);
+        self.settled
+            .send_if_modified(|settled| std::mem::replace(settled, reached) != reached);
     }
 
     /// Hands a configuration row over and waits until it is decided, so that whoever asks next sees what it did.
@@ -116,7 +129,10 @@ impl App {
 
     /// Whether this is the project's ping key.
     pub fn is_ping_key(&self, key: &str) -> bool {
-        let known = *self.ping_key.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = *self
+            .ping_key
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         known.is_some_and(|known| constant_time_eq(&known, &self.keys.hash(key)))
     }
 

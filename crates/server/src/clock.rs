@@ -26,7 +26,11 @@ impl Clock {
     /// Takes the offset.
     pub fn start() -> Clock {
         let offset = wall() - boot();
-        Clock { offset: AtomicI64::new(offset), latest: AtomicI64::new(0), steps: AtomicI64::new(0) }
+        Clock {
+            offset: AtomicI64::new(offset),
+            latest: AtomicI64::new(0),
+            steps: AtomicI64::new(0),
+        }
     }
 
     /// The time; never goes back.
@@ -56,12 +60,18 @@ impl Clock {
 /// Microseconds since boot, suspended time included.
 fn boot() -> i64 {
     // The kernel knows this clock since 2.6.39: there is nothing to fail.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000)
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |time| time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where the wall clock is read")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the wall clock is read"
+)]
 fn wall() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -78,7 +88,10 @@ mod tests {
         assert!(clock.now() > before);
         let ahead = clock.now();
         assert!(clock.adjust().is_some_and(|step| step < -3_500_000_000));
-        assert!(clock.now() >= ahead, "time stands still rather than going back");
+        assert!(
+            clock.now() >= ahead,
+            "time stands still rather than going back"
+        );
         assert_eq!(clock.steps(), 1);
     }
 }

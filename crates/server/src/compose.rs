@@ -21,13 +21,18 @@ pub fn monitor_id(id: u32) -> String {
 /// The number in an id such as `mon_12`; `None` for anything else.
 pub fn parse_id<T: std::str::FromStr>(id: &str, prefix: &str) -> Option<T> {
     let digits = id.strip_prefix(prefix)?.strip_prefix('_')?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    let plain = !digits.is_empty()
+        && digits.bytes().all(|b| b.is_ascii_digit())
+        && !digits.starts_with('0');
     plain.then(|| digits.parse().ok()).flatten()
 }
 
 /// The sentence of a reason's word.
 pub fn reason_sentence(word: &str) -> &'static str {
-    Reason::ALL.iter().find(|reason| reason.word() == word).map_or("", |reason| reason.sentence())
+    Reason::ALL
+        .iter()
+        .find(|reason| reason.word() == word)
+        .map_or("", |reason| reason.sentence())
 }
 
 /// One message from the deliveries that go together; the first leads.
@@ -41,10 +46,19 @@ pub fn message(app: &App, together: &[Outgoing]) -> Option<Message> {
         evidence: evidence(&first.evidence),
         regions_failing: Vec::new(),
         regions_ok: Vec::new(),
-        outage: first.evidence.outage.map(|(from, until)| (Time::from_micros(from), Time::from_micros(until))),
+        outage: first
+            .evidence
+            .outage
+            .map(|(from, until)| (Time::from_micros(from), Time::from_micros(until))),
         grouped: others
             .iter()
-            .map(|other| (incident(app, other), monitor(&other.incident, &other.reason), evidence(&other.evidence)))
+            .map(|other| {
+                (
+                    incident(app, other),
+                    monitor(&other.incident, &other.reason),
+                    evidence(&other.evidence),
+                )
+            })
             .collect(),
     })
 }
@@ -108,8 +122,13 @@ mod tests {
     #[test]
     fn an_id_names_its_kind() {
         for (id, number) in [
-            ("mon_12", Some(12)), ("inc_12", None), ("mon_", None), ("mon_012", None), ("mon_-1", None),
-            ("mon_99999999999", None), ("12", None),
+            ("mon_12", Some(12)),
+            ("inc_12", None),
+            ("mon_", None),
+            ("mon_012", None),
+            ("mon_-1", None),
+            ("mon_99999999999", None),
+            ("12", None),
         ] {
             assert_eq!(parse_id::<u32>(id, "mon"), number, "{id}");
         }

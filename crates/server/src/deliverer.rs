@@ -75,16 +75,24 @@ impl Deliverer {
     }
 
     fn lock_configs(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<(i64, Config)>>> {
-        self.configs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.configs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn may_send(&self, channel: i64, now: Time) -> MaySend {
-        let mut breakers = self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut breakers = self
+            .breakers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         breakers.entry(channel).or_default().may_send(now)
     }
 
     fn record(&self, channel: i64, health: Health, now: Time) {
-        let mut breakers = self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut breakers = self
+            .breakers
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         breakers.entry(channel).or_default().record(health, now);
     }
 
@@ -93,7 +101,9 @@ impl Deliverer {
         if let Some(known) = self.lock_configs().get(&channel) {
             return Ok(Some(Arc::clone(known)));
         }
-        let Some(row) = app.store.channel(DEFAULT_PROJECT, channel).await? else { return Ok(None) };
+        let Some(row) = app.store.channel(DEFAULT_PROJECT, channel).await? else {
+            return Ok(None);
+        };
         let opened = app.keys.open("channel", &row.fields.config_cipher).ok();
         let value = opened.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let config = value.and_then(|value| Config::parse(&row.fields.kind, &value).ok());
@@ -127,7 +137,10 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
                 app.loops.ran(Loop::Deliverer, app.now());
             }
             Err(error) => {
-                if app.loops.failed(Loop::Deliverer, "the outbox cannot be read") {
+                if app
+                    .loops
+                    .failed(Loop::Deliverer, "the outbox cannot be read")
+                {
                     tracing::error!(error = %crate::chain(&error), "cannot look into the outbox");
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -142,7 +155,10 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
 
 async fn wait(app: &App) -> Duration {
     match app.store.next_delivery_at().await {
-        Ok(Some(at)) => at.since(app.now()).as_std().clamp(Duration::from_millis(20), LOOK_EVERY),
+        Ok(Some(at)) => at
+            .since(app.now())
+            .as_std()
+            .clamp(Duration::from_millis(20), LOOK_EVERY),
         _ => LOOK_EVERY,
     }
 }
@@ -155,23 +171,42 @@ async fn look(app: &Arc<App>, slots: &Arc<Semaphore>, tracker: &TaskTracker) -> 
     }
     let now = app.now();
     let waiting = waiting_channels(app, now);
-    let claimed = app.store.claim(now, u32::try_from(free).unwrap_or(1), &waiting).await?;
+    let claimed = app
+        .store
+        .claim(now, u32::try_from(free).unwrap_or(1), &waiting)
+        .await?;
     spawn(app, tracker, slots, now, claimed);
     Ok(())
 }
 
 /// Channels whose breaker says to wait. Looking must not use up the single probe that an open one grants.
 fn waiting_channels(app: &App, now: Time) -> Vec<i64> {
-    let breakers = app.deliverer.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let breakers = app
+        .deliverer
+        .breakers
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let waits = |breaker: &Breaker| matches!(breaker.clone().may_send(now), MaySend::WaitUntil(_));
-    breakers.iter().filter(|(_, breaker)| waits(breaker)).map(|(channel, _)| *channel).collect()
+    breakers
+        .iter()
+        .filter(|(_, breaker)| waits(breaker))
+        .map(|(channel, _)| *channel)
+        .collect()
 }
 
-fn spawn(app: &Arc<App>, tracker: &TaskTracker, slots: &Arc<Semaphore>, claimed_at: Time, outgoing: Vec<Outgoing>) {
+fn spawn(
+    app: &Arc<App>,
+    tracker: &TaskTracker,
+    slots: &Arc<Semaphore>,
+    claimed_at: Time,
+    outgoing: Vec<Outgoing>,
+) {
     for together in groups(outgoing) {
         let (app, slots) = (Arc::clone(app), Arc::clone(slots));
         tracker.spawn(async move {
-            let Ok(_slot) = slots.acquire_owned().await else { return };
+            let Ok(_slot) = slots.acquire_owned().await else {
+                return;
+            };
             if let Err(error) = deliver(&app, &together, claimed_at).await {
                 // Its claim lapses and it is tried again.
                 tracing::error!(error = %crate::chain(&error), "cannot record a delivery");
@@ -185,7 +220,9 @@ fn groups(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
     let mut groups: Vec<Vec<Outgoing>> = Vec::new();
     for one in outgoing {
         let fits = |group: &&mut Vec<Outgoing>| {
-            one.grouped.is_some() && group[0].grouped == one.grouped && group[0].channel == one.channel
+            one.grouped.is_some()
+                && group[0].grouped == one.grouped
+                && group[0].channel == one.channel
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(one),
@@ -196,12 +233,16 @@ fn groups(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
 }
 
 async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(), Error> {
-    let Some(first) = together.first() else { return Ok(()) };
+    let Some(first) = together.first() else {
+        return Ok(());
+    };
     let claims: Vec<(i64, i64)> = together.iter().map(|one| (one.id, one.claim)).collect();
     let now = app.now();
     let Some(config) = app.deliverer.config(app, first.channel).await? else {
         let attempt = not_tried(now, "the channel was deleted");
-        app.store.finish(now, &claims, &attempt, Finish::Dead).await?;
+        app.store
+            .finish(now, &claims, &attempt, Finish::Dead)
+            .await?;
         return Ok(());
     };
     if together.len() > 1 && !config.1.can_group() {
@@ -213,26 +254,38 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
     if let MaySend::WaitUntil(until) = app.deliverer.may_send(first.channel, now) {
         return app.store.put_back(&claims, until).await;
     }
-    let Some(message) = compose::message(app, together) else { return Ok(()) };
+    let Some(message) = compose::message(app, together) else {
+        return Ok(());
+    };
     let Some(request) = config.1.request(&message, &first.key, now) else {
         app.deliverer.record(first.channel, Health::Unknown, now);
         let attempt = not_tried(now, "this channel's format has no such message");
-        app.store.finish(now, &claims, &attempt, Finish::NotSent).await?;
+        app.store
+            .finish(now, &claims, &attempt, Finish::NotSent)
+            .await?;
         return Ok(());
     };
     let in_time = || app.now().since(claimed_at) < WRITE_BEFORE;
     let answer = app.deliverer.outbound.send(request, in_time).await;
     let after = app.now();
-    if matches!(&answer, Err(error) if error.class == systole_core::delivery::ErrorClass::ClaimTooOld) {
+    if matches!(&answer, Err(error) if error.class == systole_core::delivery::ErrorClass::ClaimTooOld)
+    {
         app.deliverer.record(first.channel, Health::Unknown, after);
         return Ok(());
     }
     let outcome = judge(&config.1, &answer, after);
     app.deliverer.record(first.channel, outcome.health(), after);
     let attempt = attempt(now, after, &answer, outcome);
-    app.metrics.attempts.get_or_create(&OutcomeLabel { outcome: attempt.outcome.clone() }).inc();
+    app.metrics
+        .attempts
+        .get_or_create(&OutcomeLabel {
+            outcome: attempt.outcome.clone(),
+        })
+        .inc();
     if first.attempts == 1 {
-        app.metrics.notification_seconds.observe(after.since(first.at).as_seconds_f64());
+        app.metrics
+            .notification_seconds
+            .observe(after.since(first.at).as_seconds_f64());
     }
     let finish = match next_step(outcome, first.attempts, first.decided_at, after, jitter()) {
         Step::Delivered => Finish::Delivered,
@@ -250,28 +303,58 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
 }
 
 fn not_tried(now: Time, why: &str) -> Attempt {
-    Attempt { at: now, latency: Span::ZERO, outcome: "not_sent".to_owned(), status: None, detail: why.to_owned() }
+    Attempt {
+        at: now,
+        latency: Span::ZERO,
+        outcome: "not_sent".to_owned(),
+        status: None,
+        detail: why.to_owned(),
+    }
 }
 
 fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Outcome {
     match answer {
-        Ok(answer) => config.judge(answer.status, answer.retry_after.as_deref(), &answer.excerpt, now),
+        Ok(answer) => config.judge(
+            answer.status,
+            answer.retry_after.as_deref(),
+            &answer.excerpt,
+            now,
+        ),
         Err(error) => error.outcome(),
     }
 }
 
-fn attempt(begun: Time, ended: Time, answer: &Result<Response, SendError>, outcome: Outcome) -> Attempt {
+fn attempt(
+    begun: Time,
+    ended: Time,
+    answer: &Result<Response, SendError>,
+    outcome: Outcome,
+) -> Attempt {
     let (status, detail) = match answer {
-        Ok(answer) => (Some(answer.status), format!("HTTP {}: {}", answer.status, answer.excerpt)),
+        Ok(answer) => (
+            Some(answer.status),
+            format!("HTTP {}: {}", answer.status, answer.excerpt),
+        ),
         Err(error) => (None, error.message.clone()),
     };
-    let outcome = outcome.class().map_or("delivered", |class| class.as_str()).to_owned();
-    Attempt { at: begun, latency: ended.since(begun), outcome, status, detail: detail.trim_end_matches([':', ' ']).to_owned() }
+    let outcome = outcome
+        .class()
+        .map_or("delivered", |class| class.as_str())
+        .to_owned();
+    Attempt {
+        at: begun,
+        latency: ended.since(begun),
+        outcome,
+        status,
+        detail: detail.trim_end_matches([':', ' ']).to_owned(),
+    }
 }
 
 /// Uniform in `[0, 1)`; without random bytes retries merely bunch.
 fn jitter() -> f64 {
-    random::<4>().map_or(0.5, |bytes| f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0))
+    random::<4>().map_or(0.5, |bytes| {
+        f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+    })
 }
 
 /// Sends a test message on a channel at once; answers how it went.
@@ -279,12 +362,17 @@ fn jitter() -> f64 {
 /// # Errors
 /// What the database says.
 pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
-    let Some(config) = app.deliverer.config(app, channel).await? else { return Ok(None) };
+    let Some(config) = app.deliverer.config(app, channel).await? else {
+        return Ok(None);
+    };
     let now = app.now();
     let message = systole_core::message::Message::channel_test(now);
     let key = format!("msg_{}", uuid::Uuid::now_v7().simple());
     let Some(request) = config.1.request(&message, &key, now) else {
-        return Ok(Some(not_tried(now, "this channel's format has no test message")));
+        return Ok(Some(not_tried(
+            now,
+            "this channel's format has no test message",
+        )));
     };
     let answer = app.deliverer.outbound.send(request, || true).await;
     let after = app.now();

@@ -46,14 +46,26 @@ pub(crate) async fn boot(store: &systole_store::Store) -> Result<(Engine, Settin
 
 fn observe<'a>(engine: &mut Engine, rows: impl Iterator<Item = &'a Row>) -> Result<(), Error> {
     for row in rows {
-        engine.observe(row).map_err(|_| Error::Corrupt("a row of the log is missing"))?;
+        engine
+            .observe(row)
+            .map_err(|_| Error::Corrupt("a row of the log is missing"))?;
     }
     Ok(())
 }
 
 impl EngineLoop {
-    pub(crate) fn new(rows: UnboundedReceiver<Arc<Row>>, settings: SettingsIds, epoch: i64, now: Time) -> EngineLoop {
-        EngineLoop { rows, settings, epoch, pass_begun: now }
+    pub(crate) fn new(
+        rows: UnboundedReceiver<Arc<Row>>,
+        settings: SettingsIds,
+        epoch: i64,
+        now: Time,
+    ) -> EngineLoop {
+        EngineLoop {
+            rows,
+            settings,
+            epoch,
+            pass_begun: now,
+        }
     }
 
     /// Runs until told to stop, then writes every dirty state, so that the next start is quick.
@@ -91,7 +103,11 @@ impl EngineLoop {
         }
         let timer = engine.next_timer().unwrap_or(Time::NEVER);
         // A timer that is due and still not decided is held by our own silence: a row will end that.
-        let until = if timer <= now { now + Span::from_millis(25) } else { timer };
+        let until = if timer <= now {
+            now + Span::from_millis(25)
+        } else {
+            timer
+        };
         until.since(now).as_std().min(SLEEP_MAX)
     }
 
@@ -107,10 +123,15 @@ impl EngineLoop {
                 app.loops.ran(Loop::Engine, app.now());
                 Ok(())
             }
-            Err(Error::Fenced) => Err("another process has taken over deciding; this one must start again"),
+            Err(Error::Fenced) => {
+                Err("another process has taken over deciding; this one must start again")
+            }
             Err(error) => {
                 app.metrics.decision_failures.inc();
-                if app.loops.failed(Loop::Engine, "decisions cannot be written") {
+                if app
+                    .loops
+                    .failed(Loop::Engine, "decisions cannot be written")
+                {
                     tracing::error!(error = %crate::chain(&error), "cannot decide; reading the states again until it works");
                 }
                 self.boot_again(app).await;
@@ -152,12 +173,20 @@ impl EngineLoop {
             app.engine.write().install(decision);
             return Ok(true);
         }
-        let outgoing = deciding.write(&decision, &mut self.settings, delivery_key).await?;
+        let outgoing = deciding
+            .write(&decision, &mut self.settings, delivery_key)
+            .await?;
         deciding.commit().await?;
-        let events: usize = decision.changes.iter().map(|change| change.events.len()).sum();
+        let events: usize = decision
+            .changes
+            .iter()
+            .map(|change| change.events.len())
+            .sum();
         app.metrics.decisions.inc();
         app.metrics.incident_events.inc_by(events as u64);
-        app.metrics.decision_seconds.observe(app.now().since(begun).as_seconds_f64());
+        app.metrics
+            .decision_seconds
+            .observe(app.now().since(begun).as_seconds_f64());
         app.engine.write().install(decision);
         app.deliverer.send_now(outgoing);
         Ok(true)
@@ -176,8 +205,12 @@ impl EngineLoop {
     }
 
     async fn sweep_chunk(&mut self, app: &App, rows: usize) -> Result<bool, Error> {
-        let Some(chunk) = app.engine.write().sweep(rows) else { return Ok(false) };
-        app.store.sweep(self.epoch, &chunk, &mut self.settings).await?;
+        let Some(chunk) = app.engine.write().sweep(rows) else {
+            return Ok(false);
+        };
+        app.store
+            .sweep(self.epoch, &chunk, &mut self.settings)
+            .await?;
         app.engine.write().swept(&chunk);
         if chunk.end.is_some() {
             app.metrics.passes.inc();
@@ -213,7 +246,9 @@ impl EngineLoop {
                     self.settings = settings;
                     return;
                 }
-                Err(error) => tracing::warn!(error = %crate::chain(&error), "cannot read the states"),
+                Err(error) => {
+                    tracing::warn!(error = %crate::chain(&error), "cannot read the states")
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}

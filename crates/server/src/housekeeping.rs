@@ -40,10 +40,17 @@ pub(crate) async fn housekeeper(app: &App) -> Result<(), &'static str> {
         }
         let wal_bytes = app.store.wal_bytes();
         if wal_bytes > WAL_BYTES {
-            match app.store.checkpoint_wal(wal_bytes > WAL_RESTART_BYTES).await {
+            match app
+                .store
+                .checkpoint_wal(wal_bytes > WAL_RESTART_BYTES)
+                .await
+            {
                 Ok(()) => _ = app.loops.healed(Loop::Housekeeper),
                 Err(error) => {
-                    if app.loops.failed(Loop::Housekeeper, "the write-ahead log cannot be moved") {
+                    if app
+                        .loops
+                        .failed(Loop::Housekeeper, "the write-ahead log cannot be moved")
+                    {
                         tracing::error!(error = %crate::chain(&error), "the write-ahead log grows");
                     }
                 }
@@ -66,7 +73,10 @@ pub(crate) async fn retention(app: &App) -> Result<(), &'static str> {
                 app.loops.healed(Loop::Retention);
             }
             Err(error) => {
-                if app.loops.failed(Loop::Retention, "old rows cannot be dropped") {
+                if app
+                    .loops
+                    .failed(Loop::Retention, "old rows cannot be dropped")
+                {
                     tracing::error!(error = %crate::chain(&error), "cannot drop old rows of the log");
                 }
             }
@@ -79,13 +89,19 @@ pub(crate) async fn retention(app: &App) -> Result<(), &'static str> {
 
 async fn drop_old(app: &App) -> Result<u64, Error> {
     let is_kept = |id: MonitorId, position: Position| {
-        app.engine.read().monitor(id).is_some_and(|monitor| monitor.last == position || monitor.last_failing == position)
+        app.engine
+            .read()
+            .monitor(id)
+            .is_some_and(|monitor| monitor.last == position || monitor.last_failing == position)
     };
     let below = app.store.checkpoint_vector().await?;
     let mut dropped = 0;
     let older_than = app.now() - app.config.retention;
     for _ in 0..CHUNKS {
-        let rows = app.store.drop_log(Some(older_than), &below, CHUNK, is_kept).await?;
+        let rows = app
+            .store
+            .drop_log(Some(older_than), &below, CHUNK, is_kept)
+            .await?;
         dropped += rows;
         if rows < u64::from(CHUNK) || app.stop.is_cancelled() {
             break;
@@ -94,10 +110,14 @@ async fn drop_old(app: &App) -> Result<u64, Error> {
     // The file does not shrink when rows go, so the size that counts is that of what is in it.
     if app.store.database_bytes() > app.config.retention_bytes {
         for _ in 0..CHUNKS {
-            if app.store.log_bytes().await? <= app.config.retention_bytes || app.stop.is_cancelled() {
+            if app.store.log_bytes().await? <= app.config.retention_bytes || app.stop.is_cancelled()
+            {
                 break;
             }
-            dropped += app.store.drop_log(None, &below, CHUNK * 10, is_kept).await?;
+            dropped += app
+                .store
+                .drop_log(None, &below, CHUNK * 10, is_kept)
+                .await?;
         }
     }
     if dropped > 0 {
@@ -117,19 +137,31 @@ pub(crate) async fn self_heartbeat(app: &App) -> Result<(), &'static str> {
         if let Some(url) = &app.config.self_heartbeat_url
             && passes > told
             && due
-            && app.loops.not_ready(now).iter().all(|reason| reason.starts_with(Loop::SelfHeartbeat.name()))
+            && app
+                .loops
+                .not_ready(now)
+                .iter()
+                .all(|reason| reason.starts_with(Loop::SelfHeartbeat.name()))
         {
             told = passes;
             last_call = Some(now);
             match app.deliverer.outbound().get(url).await {
-                Ok(answer) if (200..300).contains(&answer.status) => _ = app.loops.healed(Loop::SelfHeartbeat),
+                Ok(answer) if (200..300).contains(&answer.status) => {
+                    _ = app.loops.healed(Loop::SelfHeartbeat)
+                }
                 Ok(answer) => {
-                    if app.loops.failed(Loop::SelfHeartbeat, "its URL answers with an error") {
+                    if app
+                        .loops
+                        .failed(Loop::SelfHeartbeat, "its URL answers with an error")
+                    {
                         tracing::warn!(status = answer.status, "the self heartbeat was refused");
                     }
                 }
                 Err(error) => {
-                    if app.loops.failed(Loop::SelfHeartbeat, "its URL cannot be reached") {
+                    if app
+                        .loops
+                        .failed(Loop::SelfHeartbeat, "its URL cannot be reached")
+                    {
                         tracing::warn!(%error, "the self heartbeat was not sent");
                     }
                 }

@@ -22,13 +22,17 @@ pub enum KeyError {
         source: std::io::Error,
     },
     /// It is not 32 bytes in base64.
-    #[error("{origin} does not hold a key: 32 bytes in base64 are expected (make one with: head -c 32 /dev/urandom | base64)")]
+    #[error(
+        "{origin} does not hold a key: 32 bytes in base64 are expected (make one with: head -c 32 /dev/urandom | base64)"
+    )]
     Malformed {
         /// The file, or the variable.
         origin: String,
     },
     /// The database was made with another key.
-    #[error("the key ({given}) is not the one that this database was made with ({expected}); give that one with --key-file or SYSTOLE_KEY")]
+    #[error(
+        "the key ({given}) is not the one that this database was made with ({expected}); give that one with --key-file or SYSTOLE_KEY"
+    )]
     Wrong {
         /// The id of the key given.
         given: String,
@@ -56,17 +60,29 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeyError`], each in one line.
-    pub fn load(given: Option<&[u8; 32]>, file: Option<&Path>, data_dir: &Path) -> Result<Keys, KeyError> {
+    pub fn load(
+        given: Option<&[u8; 32]>,
+        file: Option<&Path>,
+        data_dir: &Path,
+    ) -> Result<Keys, KeyError> {
         if let Some(secret) = given {
             return Ok(Keys::new(secret));
         }
         let path = file.map_or_else(|| data_dir.join("key"), Path::to_owned);
-        let failed = |source| KeyError::File { path: path.display().to_string(), source };
+        let failed = |source| KeyError::File {
+            path: path.display().to_string(),
+            source,
+        };
         if file.is_none() && !path.exists() {
             let secret = random::<32>()?;
-            let mut made =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-            made.write_all(format!("{}\n", STANDARD.encode(secret)).as_bytes()).map_err(failed)?;
+            let mut made = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(failed)?;
+            made.write_all(format!("{}\n", STANDARD.encode(secret)).as_bytes())
+                .map_err(failed)?;
             made.sync_all().map_err(failed)?;
         }
         let text = std::fs::read_to_string(&path).map_err(failed)?;
@@ -74,7 +90,9 @@ impl Keys {
     }
 
     fn from_text(text: &str, origin: &str) -> Result<Keys, KeyError> {
-        let malformed = || KeyError::Malformed { origin: origin.to_owned() };
+        let malformed = || KeyError::Malformed {
+            origin: origin.to_owned(),
+        };
         let bytes = STANDARD.decode(text.trim()).map_err(|_| malformed())?;
         let secret: [u8; 32] = bytes.try_into().map_err(|_| malformed())?;
         Ok(Keys::new(&secret))
@@ -110,7 +128,10 @@ impl Keys {
         if constant_time_eq(&self.check, check) {
             return Ok(());
         }
-        Err(KeyError::Wrong { given: self.id.clone(), expected: id.to_owned() })
+        Err(KeyError::Wrong {
+            given: self.id.clone(),
+            expected: id.to_owned(),
+        })
     }
 
     /// Encrypts a secret: key id, nonce, ciphertext. `purpose` binds it to its place, so that one cannot be moved to
@@ -120,8 +141,14 @@ impl Keys {
     /// [`KeyError::Random`].
     pub fn seal(&self, purpose: &str, secret: &[u8]) -> Result<Vec<u8>, KeyError> {
         let nonce = random::<24>()?;
-        let payload = Payload { msg: secret, aad: purpose.as_bytes() };
-        let ciphertext = self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Sealed)?;
+        let payload = Payload {
+            msg: secret,
+            aad: purpose.as_bytes(),
+        };
+        let ciphertext = self
+            .cipher
+            .encrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| KeyError::Sealed)?;
         let mut sealed = self.id.as_bytes().to_vec();
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&ciphertext);
@@ -133,11 +160,18 @@ impl Keys {
     /// # Errors
     /// [`KeyError::Sealed`].
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let rest = sealed.strip_prefix(self.id.as_bytes()).ok_or(KeyError::Sealed)?;
+        let rest = sealed
+            .strip_prefix(self.id.as_bytes())
+            .ok_or(KeyError::Sealed)?;
         let (nonce, ciphertext) = rest.split_at_checked(24).ok_or(KeyError::Sealed)?;
         let nonce: [u8; 24] = nonce.try_into().map_err(|_| KeyError::Sealed)?;
-        let payload = Payload { msg: ciphertext, aad: purpose.as_bytes() };
-        self.cipher.decrypt(&XNonce::from(nonce), payload).map_err(|_| KeyError::Sealed)
+        let payload = Payload {
+            msg: ciphertext,
+            aad: purpose.as_bytes(),
+        };
+        self.cipher
+            .decrypt(&XNonce::from(nonce), payload)
+            .map_err(|_| KeyError::Sealed)
     }
 
     /// The keyed hash under which a token is found.
@@ -148,7 +182,9 @@ impl Keys {
     /// Its first 16 bytes: what memory keeps of ping tokens.
     pub fn short_hash(&self, token: &str) -> u128 {
         let hash = self.hash(token);
-        hash[..16].iter().fold(0, |short, byte| short << 8 | u128::from(*byte))
+        hash[..16]
+            .iter()
+            .fold(0, |short, byte| short << 8 | u128::from(*byte))
     }
 }
 
@@ -167,7 +203,10 @@ pub fn random<const N: usize>() -> Result<[u8; N], KeyError> {
 /// # Errors
 /// [`KeyError::Random`].
 pub fn random_text(prefix: &str) -> Result<String, KeyError> {
-    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random::<32>()?)))
+    Ok(format!(
+        "{prefix}{}",
+        URL_SAFE_NO_PAD.encode(random::<32>()?)
+    ))
 }
 
 /// A random UUID of version 4: a ping token.
@@ -206,8 +245,14 @@ mod tests {
     fn a_wrong_key_is_refused_by_name() {
         let (right, wrong) = (Keys::new(&[1; 32]), Keys::new(&[2; 32]));
         assert!(right.verify(right.id(), right.check()).is_ok());
-        let error = wrong.verify(right.id(), right.check()).unwrap_err().to_string();
-        assert!(error.contains(right.id()) && error.contains(wrong.id()), "{error}");
+        let error = wrong
+            .verify(right.id(), right.check())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(right.id()) && error.contains(wrong.id()),
+            "{error}"
+        );
     }
 
     #[test]
@@ -215,10 +260,16 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let first = Keys::load(None, None, dir.path()).unwrap();
-        let mode = std::fs::metadata(dir.path().join("key")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.path().join("key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(Keys::load(None, None, dir.path()).unwrap().id(), first.id());
         std::fs::write(dir.path().join("key"), "c2hvcnQ=").unwrap();
-        assert!(matches!(Keys::load(None, None, dir.path()), Err(KeyError::Malformed { .. })));
+        assert!(matches!(
+            Keys::load(None, None, dir.path()),
+            Err(KeyError::Malformed { .. })
+        ));
     }
 }

@@ -49,11 +49,17 @@ pub struct Listening {
 ///
 /// # Errors
 /// Never: what accepting meets is logged and tried again.
-pub(crate) async fn run(app: Arc<App>, listener: TcpListener, listening: Listening) -> Result<(), &'static str> {
+pub(crate) async fn run(
+    app: Arc<App>,
+    listener: TcpListener,
+    listening: Listening,
+) -> Result<(), &'static str> {
     let tracker = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = listening.stop.cancelled() => break,
@@ -83,11 +89,14 @@ async fn connection(app: Arc<App>, listening: Listening, stream: TcpStream, peer
     _ = stream.set_nodelay(true);
     match &listening.tls {
         None => http(app, &listening, stream, peer).await,
-        Some(tls) => match tokio::time::timeout(Duration::from_secs(10), tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => http(app, &listening, stream, peer).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake took too long"),
-        },
+        Some(tls) => {
+            match tokio::time::timeout(Duration::from_secs(10), tls.acceptor().accept(stream)).await
+            {
+                Ok(Ok(stream)) => http(app, &listening, stream, peer).await,
+                Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                Err(_) => tracing::debug!("TLS handshake took too long"),
+            }
+        }
     }
 }
 
@@ -96,7 +105,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let remembered = Remembered::default();
-    let service = service_fn(|request| answer(&app, &listening.router, &remembered, peer.ip(), request));
+    let service =
+        service_fn(|request| answer(&app, &listening.router, &remembered, peer.ip(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -143,10 +153,16 @@ fn source<B>(trusted: &[IpNet], peer: IpAddr, request: &Request<B>) -> IpAddr {
         return peer;
     }
     let mut source = peer;
-    let headers: Vec<&str> =
-        request.headers().get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok()).collect();
+    let headers: Vec<&str> = request
+        .headers()
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     for text in headers.iter().rev().flat_map(|header| header.rsplit(',')) {
-        let Some(address) = forwarded(text.trim()) else { break };
+        let Some(address) = forwarded(text.trim()) else {
+            break;
+        };
         source = address;
         if !is_trusted(&address) {
             break;
@@ -220,7 +236,10 @@ mod tests {
             ("10.0.0.1", "unknown", "10.0.0.1"),
             ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ] {
-            let request = Request::builder().header("x-forwarded-for", header).body(()).unwrap();
+            let request = Request::builder()
+                .header("x-forwarded-for", header)
+                .body(())
+                .unwrap();
             assert_eq!(
                 source(&trusted, peer.parse().unwrap(), &request),
                 expected.parse::<IpAddr>().unwrap(),

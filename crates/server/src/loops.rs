@@ -26,8 +26,14 @@ pub enum Loop {
 
 impl Loop {
     /// Every loop.
-    pub const ALL: [Loop; 6] =
-        [Loop::Writer, Loop::Engine, Loop::Deliverer, Loop::Housekeeper, Loop::Retention, Loop::SelfHeartbeat];
+    pub const ALL: [Loop; 6] = [
+        Loop::Writer,
+        Loop::Engine,
+        Loop::Deliverer,
+        Loop::Housekeeper,
+        Loop::Retention,
+        Loop::SelfHeartbeat,
+    ];
 
     /// Its name for people and metrics.
     pub const fn name(self) -> &'static str {
@@ -114,7 +120,9 @@ impl Loops {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, [Health; Loop::ALL.len()]> {
-        self.health.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.health
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -132,10 +140,17 @@ mod tests {
         }
         assert!(loops.not_ready(now).is_empty());
         assert!(loops.failed(Loop::Writer, "the log cannot be written"));
-        assert!(!loops.failed(Loop::Writer, "the log cannot be written"), "said once");
+        assert!(
+            !loops.failed(Loop::Writer, "the log cannot be written"),
+            "said once"
+        );
         loops.failed(Loop::SelfHeartbeat, "no answer");
         assert_eq!(loops.not_ready(now), ["writer: the log cannot be written"]);
         assert!(loops.healed(Loop::Writer));
-        assert_eq!(loops.not_ready(now + Span::from_seconds(20)).len(), 3, "vital loops are overdue");
+        assert_eq!(
+            loops.not_ready(now + Span::from_seconds(20)).len(),
+            3,
+            "vital loops are overdue"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Our own metrics, in one table: [`Metrics::new`] registers each with its help, `/metrics` prints them.
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -77,7 +77,11 @@ impl Default for Metrics {
 impl Metrics {
     /// All of them, at zero.
     pub fn new() -> Metrics {
-        let buckets = || Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0]);
+        let buckets = || {
+            Histogram::new([
+                0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+            ])
+        };
         let mut metrics = Metrics {
             registry: Registry::with_prefix("systole"),
             checkins: Counter::default(),
@@ -115,32 +119,132 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("checkins", "Check-ins made durable", self.checkins.clone());
-        r.register("checkins_refused", "Requests to check-in routes that were refused", self.refused.clone());
-        r.register("log_commits", "Group commits and beats appended to the log", self.commits.clone());
-        r.register("log_append_failures", "Failed appends to the log", self.append_failures.clone());
-        r.register("decisions", "Deciding transactions with news", self.decisions.clone());
-        r.register("decision_failures", "Deciding transactions that failed", self.decision_failures.clone());
-        r.register("incident_events", "Incident events decided", self.incident_events.clone());
-        r.register("decision_seconds", "Duration of a deciding transaction", self.decision_seconds.clone());
-        r.register("checkpoint_passes", "Completed passes over dirty states", self.passes.clone());
-        r.register("delivery_attempts", "Delivery attempts by outcome", self.attempts.clone());
-        r.register("notification_seconds", "From what went wrong to the end of the first attempt to tell it", self.notification_seconds.clone());
+        r.register(
+            "checkins_refused",
+            "Requests to check-in routes that were refused",
+            self.refused.clone(),
+        );
+        r.register(
+            "log_commits",
+            "Group commits and beats appended to the log",
+            self.commits.clone(),
+        );
+        r.register(
+            "log_append_failures",
+            "Failed appends to the log",
+            self.append_failures.clone(),
+        );
+        r.register(
+            "decisions",
+            "Deciding transactions with news",
+            self.decisions.clone(),
+        );
+        r.register(
+            "decision_failures",
+            "Deciding transactions that failed",
+            self.decision_failures.clone(),
+        );
+        r.register(
+            "incident_events",
+            "Incident events decided",
+            self.incident_events.clone(),
+        );
+        r.register(
+            "decision_seconds",
+            "Duration of a deciding transaction",
+            self.decision_seconds.clone(),
+        );
+        r.register(
+            "checkpoint_passes",
+            "Completed passes over dirty states",
+            self.passes.clone(),
+        );
+        r.register(
+            "delivery_attempts",
+            "Delivery attempts by outcome",
+            self.attempts.clone(),
+        );
+        r.register(
+            "notification_seconds",
+            "From what went wrong to the end of the first attempt to tell it",
+            self.notification_seconds.clone(),
+        );
         r.register("monitors", "Monitors", self.monitors.clone());
-        r.register("incidents_open", "Open incidents", self.open_incidents.clone());
-        r.register("monitors_without_channel", "Monitors that resolve to no channel", self.no_channel.clone());
-        r.register("ingest_waiting", "Check-ins waiting to be written", self.waiting.clone());
-        r.register("monitors_unsettled", "Monitors that wait for a decision", self.unsettled.clone());
-        r.register("monitors_dirty", "Monitors whose state differs from its row", self.dirty.clone());
-        r.register("deliveries_pending", "Deliveries that wait or are being sent", self.deliveries_pending.clone());
-        r.register("deliveries_dead", "Deliveries given up", self.deliveries_dead.clone());
-        r.register("outbox_oldest_seconds", "Age of the oldest pending delivery", self.outbox_age.clone());
-        r.register("loop_ok", "1 while the loop does its work", self.loop_ok.clone());
-        r.register("loop_last_run_seconds", "Time since the loop last ran", self.loop_age.clone());
-        r.register("loop_failures", "Failed runs of the loop", self.loop_failures.clone());
-        r.register("clock_steps", "Steps of the wall clock that were followed", self.clock_steps.clone());
-        r.register("outages", "Outages of this installation that are remembered", self.outages.clone());
-        r.register("database_bytes", "Size of the database file", self.database_bytes.clone());
-        r.register("wal_bytes", "Size of the write-ahead log", self.wal_bytes.clone());
+        r.register(
+            "incidents_open",
+            "Open incidents",
+            self.open_incidents.clone(),
+        );
+        r.register(
+            "monitors_without_channel",
+            "Monitors that resolve to no channel",
+            self.no_channel.clone(),
+        );
+        r.register(
+            "ingest_waiting",
+            "Check-ins waiting to be written",
+            self.waiting.clone(),
+        );
+        r.register(
+            "monitors_unsettled",
+            "Monitors that wait for a decision",
+            self.unsettled.clone(),
+        );
+        r.register(
+            "monitors_dirty",
+            "Monitors whose state differs from its row",
+            self.dirty.clone(),
+        );
+        r.register(
+            "deliveries_pending",
+            "Deliveries that wait or are being sent",
+            self.deliveries_pending.clone(),
+        );
+        r.register(
+            "deliveries_dead",
+            "Deliveries given up",
+            self.deliveries_dead.clone(),
+        );
+        r.register(
+            "outbox_oldest_seconds",
+            "Age of the oldest pending delivery",
+            self.outbox_age.clone(),
+        );
+        r.register(
+            "loop_ok",
+            "1 while the loop does its work",
+            self.loop_ok.clone(),
+        );
+        r.register(
+            "loop_last_run_seconds",
+            "Time since the loop last ran",
+            self.loop_age.clone(),
+        );
+        r.register(
+            "loop_failures",
+            "Failed runs of the loop",
+            self.loop_failures.clone(),
+        );
+        r.register(
+            "clock_steps",
+            "Steps of the wall clock that were followed",
+            self.clock_steps.clone(),
+        );
+        r.register(
+            "outages",
+            "Outages of this installation that are remembered",
+            self.outages.clone(),
+        );
+        r.register(
+            "database_bytes",
+            "Size of the database file",
+            self.database_bytes.clone(),
+        );
+        r.register(
+            "wal_bytes",
+            "Size of the write-ahead log",
+            self.wal_bytes.clone(),
+        );
     }
 
     /// The text of `/metrics`.
@@ -172,19 +276,31 @@ impl Metrics {
         if let Ok(depths) = app.store.outbox_depths().await {
             self.deliveries_pending.set(depths.pending);
             self.deliveries_dead.set(depths.dead);
-            self.outbox_age.set(depths.oldest.map_or(0, |oldest| now.since(oldest).as_seconds()));
+            self.outbox_age.set(
+                depths
+                    .oldest
+                    .map_or(0, |oldest| now.since(oldest).as_seconds()),
+            );
         }
         for (of, health) in app.loops.health() {
             let label = |of: Loop| LoopLabel { name: of.name() };
-            self.loop_ok.get_or_create(&label(of)).set(i64::from(health.failing.is_none()));
+            self.loop_ok
+                .get_or_create(&label(of))
+                .set(i64::from(health.failing.is_none()));
             if let Some(at) = health.last_run {
-                self.loop_age.get_or_create(&label(of)).set(now.since(at).as_seconds());
+                self.loop_age
+                    .get_or_create(&label(of))
+                    .set(now.since(at).as_seconds());
             }
-            self.loop_failures.get_or_create(&label(of)).set(i64::try_from(health.failures).unwrap_or(i64::MAX));
+            self.loop_failures
+                .get_or_create(&label(of))
+                .set(i64::try_from(health.failures).unwrap_or(i64::MAX));
         }
         self.clock_steps.set(app.clock.steps());
-        self.database_bytes.set(i64::try_from(app.store.database_bytes()).unwrap_or(i64::MAX));
-        self.wal_bytes.set(i64::try_from(app.store.wal_bytes()).unwrap_or(i64::MAX));
+        self.database_bytes
+            .set(i64::try_from(app.store.database_bytes()).unwrap_or(i64::MAX));
+        self.wal_bytes
+            .set(i64::try_from(app.store.wal_bytes()).unwrap_or(i64::MAX));
     }
 }
 

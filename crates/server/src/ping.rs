@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    USER_AGENT,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName,
+    HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use http::{Method as HttpMethod, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -22,8 +22,8 @@ use systole_core::time::{Span, Time};
 use systole_store::DEFAULT_PROJECT;
 use systole_store::record::{CheckinRecord, Method};
 
-use crate::provision;
 use crate::app::App;
+use crate::provision;
 use crate::tokens::Found;
 
 mod route;
@@ -54,8 +54,14 @@ pub struct Remembered {
 impl Remembered {
     /// A connection's requests have one user agent, as a rule: it is allocated once.
     fn user_agent(&self, request: &Request<Incoming>) -> Arc<str> {
-        let bytes = request.headers().get(USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
-        let mut known = self.user_agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bytes = request
+            .headers()
+            .get(USER_AGENT)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        let mut known = self
+            .user_agent
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if known.as_bytes() != bytes {
             *known = String::from_utf8_lossy(cut(bytes, TEXT_MAX)).into();
         }
@@ -77,8 +83,13 @@ pub async fn handle(
 ) -> Reply {
     let Some(method) = method(request.method()) else {
         app.metrics.refused.inc();
-        let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed: use GET, HEAD, POST or PUT");
-        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT"));
+        let mut reply = plain(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method not allowed: use GET, HEAD, POST or PUT",
+        );
+        reply
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT"));
         return reply;
     };
     match record(app, source, remembered, target, method, request).await {
@@ -113,7 +124,9 @@ impl Refusal {
     fn reply(self, app: &App, source: IpAddr) -> Reply {
         let waiting = |status, text: &str, seconds: i64| {
             let mut reply = plain(status, text);
-            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            reply
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
             reply
         };
         let limited = match self {
@@ -130,10 +143,14 @@ impl Refusal {
             Refusal::NotFound => plain(StatusCode::NOT_FOUND, "not found"),
             Refusal::Malformed(why) => plain(StatusCode::BAD_REQUEST, why),
             Refusal::Ambiguous(why) => plain(StatusCode::CONFLICT, why),
-            Refusal::TooMany(wait) => {
-                waiting(StatusCode::TOO_MANY_REQUESTS, "too many check-ins with this token", wait.as_seconds())
+            Refusal::TooMany(wait) => waiting(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many check-ins with this token",
+                wait.as_seconds(),
+            ),
+            Refusal::NotDurable(why) => {
+                waiting(StatusCode::SERVICE_UNAVAILABLE, &why.to_string(), 1)
             }
-            Refusal::NotDurable(why) => waiting(StatusCode::SERVICE_UNAVAILABLE, &why.to_string(), 1),
         }
     }
 }
@@ -154,21 +171,33 @@ async fn record(
     };
     let run = run_id(query)?;
     let user_agent = remembered.user_agent(&request);
-    let mut message = if target.takes_message() { parameter(query, "msg").unwrap_or_default() } else { String::new() };
+    let mut message = if target.takes_message() {
+        parameter(query, "msg").unwrap_or_default()
+    } else {
+        String::new()
+    };
     let is_form = target.takes_message()
-        && request
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+        && request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
     let limit = app.config.ping_body_limit;
     let mut body = request.into_body();
-    let kept = if body.is_end_stream() { Kept::default() } else { keep(&mut body, limit).await };
+    let kept = if body.is_end_stream() {
+        Kept::default()
+    } else {
+        keep(&mut body, limit).await
+    };
     if is_form && message.is_empty() {
         message = parameter(&String::from_utf8_lossy(&kept.bytes), "msg").unwrap_or_default();
     }
     let record = CheckinRecord {
         monitor,
-        checkin: Checkin { at: now, signal, run },
+        checkin: Checkin {
+            at: now,
+            signal,
+            run,
+        },
         previous: Position::NONE,
         method,
         source: Some(source),
@@ -177,15 +206,24 @@ async fn record(
         body: kept.bytes.to_vec(),
         body_truncated: kept.truncated,
     };
-    app.ingest.record(&app.clock, record).await.map_err(Refusal::NotDurable)?;
+    app.ingest
+        .record(&app.clock, record)
+        .await
+        .map_err(Refusal::NotDurable)?;
     let close = kept.truncated && !drain(&mut body).await;
     Ok(accepted(app, created, close))
 }
 
 /// Whose check-in this is, and what it says. A known token wins over a ping key and slug, an unknown one over a
 /// malformed rest.
-fn find_token(app: &App, target: &Target<'_>, now: Time) -> Result<Option<(MonitorId, Signal)>, Refusal> {
-    let Some(token) = target.token() else { return Ok(None) };
+fn find_token(
+    app: &App,
+    target: &Target<'_>,
+    now: Time,
+) -> Result<Option<(MonitorId, Signal)>, Refusal> {
+    let Some(token) = target.token() else {
+        return Ok(None);
+    };
     match app.ping_tokens.find(app.keys.short_hash(token), now) {
         Some(Found::Monitor(id)) => Ok(Some((id, target.signal()?))),
         Some(Found::Limited) => Err(Refusal::TooMany(Span::from_seconds(1))),
@@ -199,7 +237,9 @@ async fn find_by_name(
     query: &str,
     now: Time,
 ) -> Result<(MonitorId, Signal, bool), Refusal> {
-    let Some((key, slug)) = target.by_name() else { return Err(Refusal::NotFound) };
+    let Some((key, slug)) = target.by_name() else {
+        return Err(Refusal::NotFound);
+    };
     if !app.is_ping_key(key) {
         return Err(Refusal::NotFound);
     }
@@ -213,7 +253,12 @@ async fn find_by_name(
         tracing::error!(error = %crate::chain(&error), "cannot look for a heartbeat by name");
         Refusal::NotDurable(crate::ingest::NotDurable::NotWritten)
     };
-    if let Some(id) = app.store.monitor_by_slug(DEFAULT_PROJECT, slug).await.map_err(internal)? {
+    if let Some(id) = app
+        .store
+        .monitor_by_slug(DEFAULT_PROJECT, slug)
+        .await
+        .map_err(internal)?
+    {
         return match app.ping_tokens.admit(id, now) {
             Found::Monitor(id) => Ok((id, signal, false)),
             Found::Limited => Err(Refusal::TooMany(Span::from_seconds(1))),
@@ -225,7 +270,9 @@ async fn find_by_name(
     match provision::heartbeat(app, slug).await {
         Ok(id) => Ok((id, signal, true)),
         Err(provision::Refused::Slug) => Err(Refusal::Malformed("invalid url format")),
-        Err(provision::Refused::Taken) => Err(Refusal::Ambiguous("a monitor of this name has another slug")),
+        Err(provision::Refused::Taken) => Err(Refusal::Ambiguous(
+            "a monitor of this name has another slug",
+        )),
         Err(provision::Refused::Store(error)) => Err(internal(error)),
     }
 }
@@ -235,7 +282,9 @@ fn run_id(query: &str) -> Result<Option<RunId>, Refusal> {
     if !query.contains("rid") {
         return Ok(None);
     }
-    let Some(text) = parameter(query, "rid") else { return Ok(None) };
+    let Some(text) = parameter(query, "rid") else {
+        return Ok(None);
+    };
     let dashed = text.len() == 36;
     match uuid::Uuid::try_parse(&text) {
         Ok(uuid) if dashed => Ok(Some(uuid.as_u128())),
@@ -245,7 +294,9 @@ fn run_id(query: &str) -> Result<Option<RunId>, Refusal> {
 
 /// The value of a parameter, decoded.
 fn parameter(query: &str, name: &str) -> Option<String> {
-    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 #[derive(Default)]
@@ -261,7 +312,9 @@ async fn keep(body: &mut Incoming, limit: usize) -> Kept {
     let mut truncated = false;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
             let room = limit - bytes.len();
             bytes.extend_from_slice(cut(&data, room));
             if data.len() > room {
@@ -273,7 +326,10 @@ async fn keep(body: &mut Incoming, limit: usize) -> Kept {
     if tokio::time::timeout(BODY_TIME, reading).await.is_err() {
         truncated = true;
     }
-    Kept { bytes: bytes.freeze(), truncated }
+    Kept {
+        bytes: bytes.freeze(),
+        truncated,
+    }
 }
 
 /// Reads the rest of a long body, so that its sender sees the answer; `false` when it is too long even for that.
@@ -281,7 +337,10 @@ async fn drain(body: &mut Incoming) -> bool {
     let mut left = DRAIN_MAX;
     let draining = async {
         while let Some(frame) = body.frame().await {
-            let length = frame.ok().and_then(|frame| frame.into_data().ok()).map_or(0, |data| data.len());
+            let length = frame
+                .ok()
+                .and_then(|frame| frame.into_data().ok())
+                .map_or(0, |data| data.len());
             if length > left {
                 return false;
             }
@@ -289,11 +348,17 @@ async fn drain(body: &mut Incoming) -> bool {
         }
         true
     };
-    tokio::time::timeout(DRAIN_TIME, draining).await.unwrap_or(false)
+    tokio::time::timeout(DRAIN_TIME, draining)
+        .await
+        .unwrap_or(false)
 }
 
 fn accepted(app: &App, created: bool, close: bool) -> Reply {
-    let (status, text) = if created { (StatusCode::CREATED, "Created") } else { (StatusCode::OK, "OK") };
+    let (status, text) = if created {
+        (StatusCode::CREATED, "Created")
+    } else {
+        (StatusCode::OK, "OK")
+    };
     let mut reply = plain(status, text);
     let headers = reply.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -313,7 +378,13 @@ pub fn plain(status: StatusCode, text: &str) -> Reply {
     let mut reply = Response::new(Full::new(body));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"),
+    );
     reply
 }

@@ -30,7 +30,14 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 6] = [Role::Admin, Role::Editor, Role::Viewer, Role::Metrics, Role::Agent, Role::Probe];
+    pub const ALL: [Role; 6] = [
+        Role::Admin,
+        Role::Editor,
+        Role::Viewer,
+        Role::Metrics,
+        Role::Agent,
+        Role::Probe,
+    ];
 
     /// Its word.
     pub const fn word(self) -> &'static str {
@@ -73,12 +80,23 @@ impl Principals {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn load(store: &Store, keys: &Keys, fixed: &[(&str, &str)]) -> Result<Principals, Error> {
+    pub async fn load(
+        store: &Store,
+        keys: &Keys,
+        fixed: &[(&str, &str)],
+    ) -> Result<Principals, Error> {
         let fixed = fixed.iter().map(|(name, token)| {
-            let principal = Principal { name: (*name).to_owned(), role: Role::Admin, project: DEFAULT_PROJECT };
+            let principal = Principal {
+                name: (*name).to_owned(),
+                role: Role::Admin,
+                project: DEFAULT_PROJECT,
+            };
             (keys.hash(token), principal)
         });
-        let principals = Principals { tokens: RwLock::default(), fixed: fixed.collect() };
+        let principals = Principals {
+            tokens: RwLock::default(),
+            fixed: fixed.collect(),
+        };
         principals.reload(store).await?;
         Ok(principals)
     }
@@ -90,20 +108,40 @@ impl Principals {
     pub async fn reload(&self, store: &Store) -> Result<(), Error> {
         let mut tokens = HashMap::new();
         for (row, hash) in store.tokens(DEFAULT_PROJECT).await? {
-            let (Ok(hash), Some(role)) = (hash.try_into(), Role::parse(&row.role)) else { continue };
-            tokens.insert(hash, Principal { name: format!("token {}", row.name), role, project: row.project });
+            let (Ok(hash), Some(role)) = (hash.try_into(), Role::parse(&row.role)) else {
+                continue;
+            };
+            tokens.insert(
+                hash,
+                Principal {
+                    name: format!("token {}", row.name),
+                    role,
+                    project: row.project,
+                },
+            );
         }
-        *self.tokens.write().unwrap_or_else(std::sync::PoisonError::into_inner) = tokens;
+        *self
+            .tokens
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = tokens;
         Ok(())
     }
 
     /// Whose bearer token this is.
     pub fn by_token(&self, keys: &Keys, token: &str) -> Option<Principal> {
         let hash = keys.hash(token);
-        if let Some((_, principal)) = self.fixed.iter().find(|(known, _)| constant_time_eq(known, &hash)) {
+        if let Some((_, principal)) = self
+            .fixed
+            .iter()
+            .find(|(known, _)| constant_time_eq(known, &hash))
+        {
             return Some(principal.clone());
         }
-        self.tokens.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(&hash).cloned()
+        self.tokens
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&hash)
+            .cloned()
     }
 
     /// Whose session this is.
@@ -117,9 +155,15 @@ impl Principals {
         session: &str,
         now: Time,
     ) -> Result<Option<Principal>, Error> {
-        let found = store.session_of(now, &keys.hash(session), SESSION_IDLE).await?;
+        let found = store
+            .session_of(now, &keys.hash(session), SESSION_IDLE)
+            .await?;
         Ok(found.and_then(|(name, role)| {
-            Some(Principal { name, role: Role::parse(&role)?, project: DEFAULT_PROJECT })
+            Some(Principal {
+                name,
+                role: Role::parse(&role)?,
+                project: DEFAULT_PROJECT,
+            })
         }))
     }
 }

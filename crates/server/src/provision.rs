@@ -42,11 +42,24 @@ pub async fn heartbeat(app: &App, slug: &str) -> Result<MonitorId, Refused> {
         channels: None,
         settings: Arc::new(Settings::new(schedule, Span::from_seconds(3_600))),
     };
-    let (token, stored) = new_token(app).map_err(|_| Refused::Store(Error::Corrupt("no random bytes")))?;
-    match app.store.create_monitors(app.now(), "check-in by name", DEFAULT_PROJECT, &[(fields, stored)]).await {
+    let (token, stored) =
+        new_token(app).map_err(|_| Refused::Store(Error::Corrupt("no random bytes")))?;
+    match app
+        .store
+        .create_monitors(
+            app.now(),
+            "check-in by name",
+            DEFAULT_PROJECT,
+            &[(fields, stored)],
+        )
+        .await
+    {
         Ok((ids, row)) => {
             let monitor = ids.first().copied().unwrap_or_default();
-            app.ping_tokens.insert(KnownToken { hash: app.keys.short_hash(&token), monitor });
+            app.ping_tokens.insert(KnownToken {
+                hash: app.keys.short_hash(&token),
+                monitor,
+            });
             app.engine.apply(row).await;
             Ok(monitor)
         }
@@ -76,7 +89,10 @@ pub fn new_token(app: &App) -> Result<(String, StoredToken), KeyError> {
 /// When the system gives no random bytes.
 pub fn store_token(app: &App, token: &str) -> Result<StoredToken, KeyError> {
     let cipher = app.keys.seal("ping-token", token.as_bytes())?;
-    Ok(StoredToken { hash: app.keys.hash(token).to_vec(), cipher })
+    Ok(StoredToken {
+        hash: app.keys.hash(token).to_vec(),
+        cipher,
+    })
 }
 
 /// The ping token of a monitor, for people who may see it.

@@ -35,7 +35,11 @@ const CHUNK: u32 = 1_000;
 ///
 /// # Errors
 /// What the disk says.
-pub async fn heartbeats(data_dir: &Path, seed: Seed, token: impl Fn(u32) -> String) -> Result<(), ServeError> {
+pub async fn heartbeats(
+    data_dir: &Path,
+    seed: Seed,
+    token: impl Fn(u32) -> String,
+) -> Result<(), ServeError> {
     let store = Store::open(data_dir).await?;
     let clock = Clock::start();
     let keys = Keys::load(None, None, data_dir)?;
@@ -49,13 +53,19 @@ pub async fn heartbeats(data_dir: &Path, seed: Seed, token: impl Fn(u32) -> Stri
         for index in first..(first + CHUNK).min(seed.count) {
             monitors.push(monitor(&keys, index, &token(index), &settings)?);
         }
-        let (ids, _) = store.create_monitors(clock.now(), "seed", DEFAULT_PROJECT, &monitors).await?;
+        let (ids, _) = store
+            .create_monitors(clock.now(), "seed", DEFAULT_PROJECT, &monitors)
+            .await?;
         let at = clock.now();
         let mut packer = BatchPacker::new(at);
         for monitor in &ids {
             packer.push(&CheckinRecord {
                 monitor: *monitor,
-                checkin: Checkin { at, signal: Signal::Success, run: None },
+                checkin: Checkin {
+                    at,
+                    signal: Signal::Success,
+                    run: None,
+                },
                 previous: Position::NONE,
                 method: Method::Get,
                 source: None,
@@ -65,7 +75,13 @@ pub async fn heartbeats(data_dir: &Path, seed: Seed, token: impl Fn(u32) -> Stri
                 body_truncated: false,
             });
         }
-        let batch = Batch { stream, seq, at, count: ids.len(), body: packer.finish() };
+        let batch = Batch {
+            stream,
+            seq,
+            at,
+            count: ids.len(),
+            body: packer.finish(),
+        };
         store.append(&batch, || clock.now()).await?;
     }
     let epoch = store.take_lease(stream).await?;
@@ -97,5 +113,11 @@ fn monitor(
         settings: Arc::clone(settings),
     };
     let cipher = keys.seal("ping-token", token.as_bytes())?;
-    Ok((fields, StoredToken { hash: keys.hash(token).to_vec(), cipher }))
+    Ok((
+        fields,
+        StoredToken {
+            hash: keys.hash(token).to_vec(),
+            cipher,
+        },
+    ))
 }

@@ -90,17 +90,24 @@ pub struct Server {
 ///
 /// # Errors
 /// [`ServeError`], each in one clear line.
-pub async fn start(config: Config, handed_over: Option<std::net::TcpListener>) -> Result<Server, ServeError> {
+pub async fn start(
+    config: Config,
+    handed_over: Option<std::net::TcpListener>,
+) -> Result<Server, ServeError> {
     check(&config)?;
     let clock = Clock::start();
     let store = Store::open(&config.data_dir).await?;
     let keys = load_keys(&config, &store, &clock).await?;
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let listener = bind(config.listen, handed_over).await?;
-    let address = listener.local_addr().map_err(|source| listen_error(config.listen, source))?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| listen_error(config.listen, source))?;
     let base_url = base_url(&config, address);
-    let outbound = Outbound::new(Lists { allow: config.outbound_allow.clone() })
-        .map_err(|error| ServeError::Setting(format!("cannot set TLS up: {error}")))?;
+    let outbound = Outbound::new(Lists {
+        allow: config.outbound_allow.clone(),
+    })
+    .map_err(|error| ServeError::Setting(format!("cannot set TLS up: {error}")))?;
     let local_token = local_token(&config.data_dir)?;
     let mut fixed = vec![("local token", local_token.as_str())];
     if let Some(token) = &config.admin_token {
@@ -113,7 +120,10 @@ pub async fn start(config: Config, handed_over: Option<std::net::TcpListener>) -
     let epoch = store.take_lease(stream).await?;
     let (engine, settings) = engine_loop::boot(&store).await?;
     let (known, old) = store.tokens_of_monitors(clock.now()).await?;
-    let ping_key = store.ping_key(DEFAULT_PROJECT).await?.and_then(|key| key.hash.try_into().ok());
+    let ping_key = store
+        .ping_key(DEFAULT_PROJECT)
+        .await?
+        .and_then(|key| key.hash.try_into().ok());
     let writer = Writer::new(stream, &engine);
     let (engine, rows) = EngineHandle::new(engine);
     let (deliverer, incoming) = Deliverer::new(outbound);
@@ -141,12 +151,24 @@ pub async fn start(config: Config, handed_over: Option<std::net::TcpListener>) -
 
     let mut loops = JoinSet::new();
     let engine_loop = EngineLoop::new(rows, settings, epoch, now);
-    spawn(&mut loops, "writer", &app, move |app| async move { writer.run(&app).await });
-    spawn(&mut loops, "engine", &app, move |app| async move { engine_loop.run(&app).await });
-    spawn(&mut loops, "deliverer", &app, move |app| async move { deliverer::run(&app, incoming).await });
-    spawn(&mut loops, "housekeeper", &app, |app| async move { housekeeping::housekeeper(&app).await });
-    spawn(&mut loops, "retention", &app, |app| async move { housekeeping::retention(&app).await });
-    spawn(&mut loops, "self heartbeat", &app, |app| async move { housekeeping::self_heartbeat(&app).await });
+    spawn(&mut loops, "writer", &app, move |app| async move {
+        writer.run(&app).await
+    });
+    spawn(&mut loops, "engine", &app, move |app| async move {
+        engine_loop.run(&app).await
+    });
+    spawn(&mut loops, "deliverer", &app, move |app| async move {
+        deliverer::run(&app, incoming).await
+    });
+    spawn(&mut loops, "housekeeper", &app, |app| async move {
+        housekeeping::housekeeper(&app).await
+    });
+    spawn(&mut loops, "retention", &app, |app| async move {
+        housekeeping::retention(&app).await
+    });
+    spawn(&mut loops, "self heartbeat", &app, |app| async move {
+        housekeeping::self_heartbeat(&app).await
+    });
 
     let stop_listening = CancellationToken::new();
     let mut listeners = JoinSet::new();
@@ -156,10 +178,23 @@ pub async fn start(config: Config, handed_over: Option<std::net::TcpListener>) -
         tokio::spawn(async move { tls.watch(&app).await });
     }
     let warnings = warnings(&app, tls.is_some(), address);
-    let listening = Listening { router, tls, stop: stop_listening.clone() };
+    let listening = Listening {
+        router,
+        tls,
+        stop: stop_listening.clone(),
+    };
     listeners.spawn(listen::run(Arc::clone(&app), listener, listening));
     let metrics_address = metrics_listener(&app, &mut listeners, &stop_listening).await?;
-    Ok(Server { app, loops, listeners, stop_listening, address, metrics_address, setup_url, warnings })
+    Ok(Server {
+        app,
+        loops,
+        listeners,
+        stop_listening,
+        address,
+        metrics_address,
+        setup_url,
+        warnings,
+    })
 }
 
 fn spawn<F, R>(
@@ -210,7 +245,11 @@ impl Server {
 }
 
 fn check(config: &Config) -> Result<(), ServeError> {
-    if config.admin_token.as_ref().is_some_and(|token| token.chars().count() < 24) {
+    if config
+        .admin_token
+        .as_ref()
+        .is_some_and(|token| token.chars().count() < 24)
+    {
         let rule = "SYSTOLE_ADMIN_TOKEN has fewer than 24 characters; make one with: openssl rand -base64 24";
         return Err(ServeError::Setting(rule.to_owned()));
     }
@@ -222,10 +261,21 @@ async fn load_keys(config: &Config, store: &Store, clock: &Clock) -> Result<Keys
     let known = store.key_check().await?;
     let default = config.key.is_none() && config.key_file.is_none();
     if known.is_some() && default && !config.data_dir.join("key").exists() {
-        let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "it is missing, and this database needs it");
-        return Err(KeyError::File { path: config.data_dir.join("key").display().to_string(), source: missing }.into());
+        let missing = std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "it is missing, and this database needs it",
+        );
+        return Err(KeyError::File {
+            path: config.data_dir.join("key").display().to_string(),
+            source: missing,
+        }
+        .into());
     }
-    let keys = Keys::load(config.key.as_ref(), config.key_file.as_deref(), &config.data_dir)?;
+    let keys = Keys::load(
+        config.key.as_ref(),
+        config.key_file.as_deref(),
+        &config.data_dir,
+    )?;
     match known {
         Some((id, check)) => keys.verify(&id, &check)?,
         None => store.install(clock.now(), keys.id(), keys.check()).await?,
@@ -233,7 +283,10 @@ async fn load_keys(config: &Config, store: &Store, clock: &Clock) -> Result<Keys
     Ok(keys)
 }
 
-async fn bind(address: SocketAddr, handed_over: Option<std::net::TcpListener>) -> Result<TcpListener, ServeError> {
+async fn bind(
+    address: SocketAddr,
+    handed_over: Option<std::net::TcpListener>,
+) -> Result<TcpListener, ServeError> {
     let failed = |source| listen_error(address, source);
     match handed_over {
         Some(listener) => {
@@ -246,18 +299,30 @@ async fn bind(address: SocketAddr, handed_over: Option<std::net::TcpListener>) -
 
 fn listen_error(address: SocketAddr, source: std::io::Error) -> ServeError {
     let advice = match source.kind() {
-        std::io::ErrorKind::AddrInUse => "another process has it: stop that one, or name another with --listen",
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: name another with --listen",
+        std::io::ErrorKind::AddrInUse => {
+            "another process has it: stop that one, or name another with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege: name another with --listen"
+        }
         _ => "name another address with --listen",
     };
-    ServeError::Listen { address, source, advice }
+    ServeError::Listen {
+        address,
+        source,
+        advice,
+    }
 }
 
 fn base_url(config: &Config, address: SocketAddr) -> String {
     if let Some(url) = &config.base_url {
         return url.trim_end_matches('/').to_owned();
     }
-    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let host = if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {
@@ -269,17 +334,30 @@ fn base_url(config: &Config, address: SocketAddr) -> String {
 /// The token that client commands on this machine use: made once, readable by this user alone.
 fn local_token(data_dir: &Path) -> Result<String, ServeError> {
     let path = data_dir.join("local-token");
-    let failed = |source| ServeError::File { path: path.display().to_string(), source };
+    let failed = |source| ServeError::File {
+        path: path.display().to_string(),
+        source,
+    };
     match std::fs::read_to_string(&path) {
         Ok(token) if token.trim().len() >= 24 => return Ok(token.trim().to_owned()),
-        Ok(_) => return Err(ServeError::Setting(format!("{} holds no token; delete it, a new one is made", path.display()))),
+        Ok(_) => {
+            return Err(ServeError::Setting(format!(
+                "{} holds no token; delete it, a new one is made",
+                path.display()
+            )));
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
     let token = random_text("sys_")?;
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    file.write_all(format!("{token}\n").as_bytes()).map_err(failed)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
+    file.write_all(format!("{token}\n").as_bytes())
+        .map_err(failed)?;
     Ok(token)
 }
 
@@ -295,7 +373,9 @@ async fn setup(
         return Ok(None);
     }
     let code = random_text("")?;
-    store.set_setup_code(&keys.hash(&code), clock.now() + SETUP_VALID).await?;
+    store
+        .set_setup_code(&keys.hash(&code), clock.now() + SETUP_VALID)
+        .await?;
     Ok(Some(format!("{base_url}/setup#{code}")))
 }
 
@@ -308,15 +388,21 @@ fn warnings(app: &App, has_tls: bool, address: SocketAddr) -> Vec<String> {
              loopback behind a proxy"
         ));
     }
-    if app.config.base_url.is_none() && (address.ip().is_loopback() || address.ip().is_unspecified()) {
+    if app.config.base_url.is_none()
+        && (address.ip().is_loopback() || address.ip().is_unspecified())
+    {
         warnings.push(format!(
             "ping URLs begin with {}, which only this machine can reach; set --base-url to what your jobs can reach",
             app.base_url
         ));
     }
-    let lists = Lists { allow: app.config.outbound_allow.clone() };
+    let lists = Lists {
+        allow: app.config.outbound_allow.clone(),
+    };
     for net in lists.loopback_entries() {
-        warnings.push(format!("channels may reach {net} on this machine, as --outbound-allow says"));
+        warnings.push(format!(
+            "channels may reach {net} on this machine, as --outbound-allow says"
+        ));
     }
     warnings
 }
@@ -325,8 +411,14 @@ fn router(app: &Arc<App>) -> axum::Router {
     let health = {
         let (ready, metrics) = (Arc::clone(app), Arc::clone(app));
         axum::Router::new()
-            .route("/healthz", axum::routing::get(|| async { crate::health::live() }))
-            .route("/readyz", axum::routing::get(move || async move { crate::health::ready(&ready) }))
+            .route(
+                "/healthz",
+                axum::routing::get(|| async { crate::health::live() }),
+            )
+            .route(
+                "/readyz",
+                axum::routing::get(move || async move { crate::health::ready(&ready) }),
+            )
             .route(
                 "/metrics",
                 axum::routing::get(move |headers: http::HeaderMap| async move {
@@ -334,7 +426,9 @@ fn router(app: &Arc<App>) -> axum::Router {
                 }),
             )
     };
-    crate::pages::router(Arc::clone(app)).merge(health).nest("/api/v1", crate::api::router(Arc::clone(app)))
+    crate::pages::router(Arc::clone(app))
+        .merge(health)
+        .nest("/api/v1", crate::api::router(Arc::clone(app)))
 }
 
 /// The metrics listener asks for no token, so it serves nothing else.
@@ -343,17 +437,25 @@ async fn metrics_listener(
     listeners: &mut JoinSet<Result<(), &'static str>>,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, ServeError> {
-    let Some(address) = app.config.metrics_listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen {
-        address,
-        source,
-        advice: "name another with --metrics-listen, or `off`",
-    })?;
+    let Some(address) = app.config.metrics_listen else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen {
+            address,
+            source,
+            advice: "name another with --metrics-listen, or `off`",
+        })?;
     let bound = listener.local_addr().ok();
     let shared = Arc::clone(app);
     let metrics = move || async move { shared.metrics.text(&shared).await };
     let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
-    let listening = Listening { router, tls: None, stop: stop.clone() };
+    let listening = Listening {
+        router,
+        tls: None,
+        stop: stop.clone(),
+    };
     listeners.spawn(listen::run(Arc::clone(app), listener, listening));
     Ok(bound)
 }

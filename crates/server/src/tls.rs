@@ -48,7 +48,10 @@ impl Tls {
 
     /// For the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        self.acceptor.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.acceptor
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 
     /// Looks every ten seconds whether the files have changed; a pair that cannot be used leaves the former in use.
@@ -66,16 +69,25 @@ impl Tls {
             known = found;
             match read(&self.files) {
                 Ok(acceptor) => {
-                    *self.acceptor.write().unwrap_or_else(std::sync::PoisonError::into_inner) = acceptor;
+                    *self
+                        .acceptor
+                        .write()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner) = acceptor;
                     tracing::info!("the TLS files have changed and were read again");
                 }
-                Err(error) => tracing::error!(%error, "the TLS files have changed and cannot be used; the former stay"),
+                Err(error) => {
+                    tracing::error!(%error, "the TLS files have changed and cannot be used; the former stay")
+                }
             }
         }
     }
 
     fn changed_at(&self) -> [Option<SystemTime>; 2] {
-        let of = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let of = |path: &Path| {
+            std::fs::metadata(path)
+                .and_then(|metadata| metadata.modified())
+                .ok()
+        };
         [of(&self.files.certificate), of(&self.files.key)]
     }
 }
@@ -88,7 +100,8 @@ fn read(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed(&files.certificate, "a certificate chain"))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(failed(&files.key, "a private key"))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(failed(&files.key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

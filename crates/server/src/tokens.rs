@@ -38,7 +38,11 @@ const TICK_MICROS: i64 = 10_000;
 impl PingTokens {
     /// Of these tokens.
     pub fn new(known: &[KnownToken], old: Vec<OldToken>) -> PingTokens {
-        let highest = known.iter().map(|token| token.monitor as usize + 1).max().unwrap_or(0);
+        let highest = known
+            .iter()
+            .map(|token| token.monitor as usize + 1)
+            .max()
+            .unwrap_or(0);
         let mut table = Table {
             index: HashTable::with_capacity(known.len()),
             hashes: vec![0; highest],
@@ -49,19 +53,29 @@ impl PingTokens {
         for token in known {
             table.insert(*token);
         }
-        PingTokens { table: RwLock::new(table) }
+        PingTokens {
+            table: RwLock::new(table),
+        }
     }
 
     /// Whose token this is, counting it against its rate at `now`.
     pub fn find(&self, hash: u128, now: Time) -> Option<Found> {
         let table = self.read();
         let id = table.find(hash).or_else(|| table.find_old(hash, now))?;
-        Some(if table.within_rate(id, now) { Found::Monitor(id) } else { Found::Limited })
+        Some(if table.within_rate(id, now) {
+            Found::Monitor(id)
+        } else {
+            Found::Limited
+        })
     }
 
     /// Counts a check-in that named its monitor otherwise.
     pub fn admit(&self, monitor: MonitorId, now: Time) -> Found {
-        if self.read().within_rate(monitor, now) { Found::Monitor(monitor) } else { Found::Limited }
+        if self.read().within_rate(monitor, now) {
+            Found::Monitor(monitor)
+        } else {
+            Found::Limited
+        }
     }
 
     /// A monitor was made, or has a new token.
@@ -79,23 +93,39 @@ impl PingTokens {
     /// A monitor's token was replaced; the former one works until `until`.
     pub fn rotate(&self, token: KnownToken, until: Time, now: Time) {
         let mut table = self.write();
-        let former = table.hashes.get(token.monitor as usize).copied().filter(|hash| *hash != 0);
+        let former = table
+            .hashes
+            .get(token.monitor as usize)
+            .copied()
+            .filter(|hash| *hash != 0);
         table.remove(token.monitor);
-        table.old.retain(|old| old.until > now && old.token.monitor != token.monitor);
+        table
+            .old
+            .retain(|old| old.until > now && old.token.monitor != token.monitor);
         if let Some(hash) = former
             && until > now
         {
-            table.old.push(OldToken { until, token: KnownToken { hash, monitor: token.monitor } });
+            table.old.push(OldToken {
+                until,
+                token: KnownToken {
+                    hash,
+                    monitor: token.monitor,
+                },
+            });
         }
         table.insert(token);
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.table
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.table
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -107,11 +137,16 @@ const fn place(hash: u128) -> u64 {
 
 impl Table {
     fn find(&self, hash: u128) -> Option<MonitorId> {
-        self.index.find(place(hash), |id| self.hashes[*id as usize] == hash).copied()
+        self.index
+            .find(place(hash), |id| self.hashes[*id as usize] == hash)
+            .copied()
     }
 
     fn find_old(&self, hash: u128, now: Time) -> Option<MonitorId> {
-        let old = self.old.iter().find(|old| old.token.hash == hash && old.until > now)?;
+        let old = self
+            .old
+            .iter()
+            .find(|old| old.token.hash == hash && old.until > now)?;
         Some(old.token.monitor)
     }
 
@@ -123,11 +158,16 @@ impl Table {
         }
         self.hashes[index] = token.hash;
         let hashes = &self.hashes;
-        self.index.insert_unique(place(token.hash), token.monitor, |id| place(hashes[*id as usize]));
+        self.index
+            .insert_unique(place(token.hash), token.monitor, |id| {
+                place(hashes[*id as usize])
+            });
     }
 
     fn remove(&mut self, monitor: MonitorId) {
-        let Some(hash) = self.hashes.get(monitor as usize).copied() else { return };
+        let Some(hash) = self.hashes.get(monitor as usize).copied() else {
+            return;
+        };
         if let Ok(entry) = self.index.find_entry(place(hash), |id| *id == monitor) {
             entry.remove();
         }
@@ -136,7 +176,9 @@ impl Table {
 
     /// The generic cell rate algorithm in four bytes a monitor: the tick at which its allowance would be full again.
     fn within_rate(&self, monitor: MonitorId, now: Time) -> bool {
-        let Some(full_at) = self.limits.get(monitor as usize) else { return true };
+        let Some(full_at) = self.limits.get(monitor as usize) else {
+            return true;
+        };
         let tick = u32::try_from(now.as_micros() / TICK_MICROS % i64::from(u32::MAX)).unwrap_or(0);
         let mut allowed = true;
         _ = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stored| {
@@ -185,7 +227,9 @@ mod tests {
         let tokens = PingTokens::new(&[token(1, 11)], Vec::new());
         let at = |millis: i64| Time::from_micros(1_000_000_000 + millis * 1_000);
         let taken = |millis, tries: usize| {
-            (0..tries).filter(|_| tokens.find(11, at(millis)) == Some(Found::Monitor(1))).count()
+            (0..tries)
+                .filter(|_| tokens.find(11, at(millis)) == Some(Found::Monitor(1)))
+                .count()
         };
         assert_eq!(taken(0, 1_500), 1_000);
         assert_eq!(taken(1_000, 500), 100);

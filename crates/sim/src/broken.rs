@@ -17,7 +17,11 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "promise {}: {} (at {})", self.promise, self.what, self.at)
+        write!(
+            f,
+            "promise {}: {} (at {})",
+            self.promise, self.what, self.at
+        )
     }
 }
 

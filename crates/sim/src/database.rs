@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use systole_core::engine::{Action, Boot, BootedMonitor, Command, Decision, Engine, Gap, Monitor, MonitorId, Record};
+use systole_core::engine::{
+    Action, Boot, BootedMonitor, Command, Decision, Engine, Gap, Monitor, MonitorId, Record,
+};
 use systole_core::engine::{CONFIGURATION, Position, Row, Sweep, Vector};
 use systole_core::heartbeat::Settings;
 use systole_core::incident::{Event, Phase};
@@ -92,7 +94,10 @@ pub enum Appended {
 impl Database {
     /// Empty.
     pub fn new(rules: Rules) -> Database {
-        let configuration = StreamRow { ended: false, folded: false };
+        let configuration = StreamRow {
+            ended: false,
+            folded: false,
+        };
         Database {
             rules,
             streams: BTreeMap::from([(CONFIGURATION, configuration)]),
@@ -114,7 +119,10 @@ impl Database {
     }
 
     fn last_seq(&self, stream: u32) -> u64 {
-        self.log.range((stream, 0)..=(stream, u64::MAX)).next_back().map_or(0, |((_, seq), _)| *seq)
+        self.log
+            .range((stream, 0)..=(stream, u64::MAX))
+            .next_back()
+            .map_or(0, |((_, seq), _)| *seq)
     }
 
     /// The next number of the one identity column, where there is such a thing.
@@ -126,18 +134,41 @@ impl Database {
     /// Closes every open stream and opens one; answers it with the end markers.
     pub fn open_stream(&mut self, now: Time) -> (u32, Vec<LogRow>) {
         if !self.rules.hold(Rule::KeyedAppend) {
-            self.streams.insert(1, StreamRow { ended: false, folded: false });
+            self.streams.insert(
+                1,
+                StreamRow {
+                    ended: false,
+                    folded: false,
+                },
+            );
             return (1, Vec::new());
         }
         let mut markers = Vec::new();
-        let open: Vec<u32> =
-            self.streams.iter().filter(|(id, s)| **id != CONFIGURATION && !s.ended).map(|(id, _)| *id).collect();
+        let open: Vec<u32> = self
+            .streams
+            .iter()
+            .filter(|(id, s)| **id != CONFIGURATION && !s.ended)
+            .map(|(id, _)| *id)
+            .collect();
         for stream in open {
             let seq = self.last_seq(stream) + 1;
-            let before = self.log.get(&(stream, seq - 1)).map_or(now, |last| last.row.put);
+            let before = self
+                .log
+                .get(&(stream, seq - 1))
+                .map_or(now, |last| last.row.put);
             let at = now.max(before);
-            let row = Row { stream, seq, at, put: at, records: Vec::new(), end: true };
-            let marker = LogRow { row, uids: Vec::new() };
+            let row = Row {
+                stream,
+                seq,
+                at,
+                put: at,
+                records: Vec::new(),
+                end: true,
+            };
+            let marker = LogRow {
+                row,
+                uids: Vec::new(),
+            };
             self.log.insert((stream, seq), marker.clone());
             markers.push(marker);
             if let Some(row) = self.streams.get_mut(&stream) {
@@ -146,23 +177,39 @@ impl Database {
         }
         let stream = self.next_stream;
         self.next_stream += 1;
-        self.streams.insert(stream, StreamRow { ended: false, folded: false });
+        self.streams.insert(
+            stream,
+            StreamRow {
+                ended: false,
+                folded: false,
+            },
+        );
         (stream, markers)
     }
 
     /// Appends a batch under its key; the same batch again finds its own row.
     pub fn append(&mut self, row: &Row, uids: &[Uid]) -> (Appended, Option<LogRow>) {
         let checked = self.rules.hold(Rule::EndMarker);
-        let open = self.streams.get(&row.stream).is_some_and(|stream| !stream.ended);
+        let open = self
+            .streams
+            .get(&row.stream)
+            .is_some_and(|stream| !stream.ended);
         if let Some(found) = self.log.get(&(row.stream, row.seq)) {
             let own = !found.row.end && found.row.at == row.at && found.uids == uids;
-            let outcome = if own || !checked { Appended::Durable(found.row.put) } else { Appended::Closed };
+            let outcome = if own || !checked {
+                Appended::Durable(found.row.put)
+            } else {
+                Appended::Closed
+            };
             return (outcome, None);
         }
         if checked && !open {
             return (Appended::Closed, None);
         }
-        let new = LogRow { row: row.clone(), uids: uids.to_vec() };
+        let new = LogRow {
+            row: row.clone(),
+            uids: uids.to_vec(),
+        };
         self.log.insert((row.stream, row.seq), new.clone());
         (Appended::Durable(row.put), Some(new))
     }
@@ -179,13 +226,25 @@ impl Database {
                 }
                 self.settings.insert(id, Arc::clone(settings));
             }
-            (Action::Edit(settings), Some(id)) => _ = self.settings.insert(id, Arc::clone(settings)),
+            (Action::Edit(settings), Some(id)) => {
+                _ = self.settings.insert(id, Arc::clone(settings))
+            }
             (Action::Delete, Some(id)) => _ = self.settings.remove(&id),
             _ => {}
         }
         let seq = self.last_seq(CONFIGURATION) + 1;
-        let row = Row { stream: CONFIGURATION, seq, at, put: at, records: vec![Record::Command(command)], end: false };
-        let row = LogRow { row, uids: Vec::new() };
+        let row = Row {
+            stream: CONFIGURATION,
+            seq,
+            at,
+            put: at,
+            records: vec![Record::Command(command)],
+            end: false,
+        };
+        let row = LogRow {
+            row,
+            uids: Vec::new(),
+        };
         self.log.insert((CONFIGURATION, seq), row.clone());
         Some(row)
     }
@@ -198,10 +257,21 @@ impl Database {
                 continue;
             }
             let mut expected = vector.get(stream).map_or(0, |reached| reached.seq) + 1;
-            for found in self.log.range((*stream, expected)..=(*stream, u64::MAX)).map(|(_, found)| &found.row) {
+            for found in self
+                .log
+                .range((*stream, expected)..=(*stream, u64::MAX))
+                .map(|(_, found)| &found.row)
+            {
                 // An identity column has holes: whoever reads by it must take them for nothing.
-                while !self.rules.hold(Rule::KeyedAppend) && *stream != CONFIGURATION && expected < found.seq {
-                    rows.push(Row { seq: expected, records: Vec::new(), ..found.clone() });
+                while !self.rules.hold(Rule::KeyedAppend)
+                    && *stream != CONFIGURATION
+                    && expected < found.seq
+                {
+                    rows.push(Row {
+                        seq: expected,
+                        records: Vec::new(),
+                        ..found.clone()
+                    });
                     expected += 1;
                 }
                 rows.push(found.clone());
@@ -214,21 +284,32 @@ impl Database {
     /// What a boot reads, as one snapshot.
     pub fn snapshot(&self) -> Boot {
         let newest = |id: &MonitorId, monitor: &Monitor| match self.settings.get(id) {
-            Some(settings) if !self.rules.hold(Rule::OldSettings) => {
-                Monitor { settings: Arc::clone(settings), ..monitor.clone() }
-            }
+            Some(settings) if !self.rules.hold(Rule::OldSettings) => Monitor {
+                settings: Arc::clone(settings),
+                ..monitor.clone()
+            },
             _ => monitor.clone(),
         };
-        let monitors = self.states.iter().map(|(id, (cut, monitor))| BootedMonitor {
-            id: *id,
-            cut: *cut,
-            monitor: newest(id, monitor),
-        });
+        let monitors = self
+            .states
+            .iter()
+            .map(|(id, (cut, monitor))| BootedMonitor {
+                id: *id,
+                cut: *cut,
+                monitor: newest(id, monitor),
+            });
         let cuts = if self.rules.hold(Rule::Positions) {
-            self.cuts.iter().map(|(cut, vector)| (*cut, vector.clone())).collect()
+            self.cuts
+                .iter()
+                .map(|(cut, vector)| (*cut, vector.clone()))
+                .collect()
         } else {
             // The version must go on rising all the same.
-            self.cuts.last_key_value().map(|(cut, _)| (*cut, self.checkpoint.1.clone())).into_iter().collect()
+            self.cuts
+                .last_key_value()
+                .map(|(cut, _)| (*cut, self.checkpoint.1.clone()))
+                .into_iter()
+                .collect()
         };
         Boot {
             checkpoint: self.checkpoint.clone(),
@@ -254,7 +335,9 @@ impl Database {
     /// Our outages, as persisted.
     pub fn outages(&self) -> Outages {
         let mut outages = Outages::default();
-        self.outages.values().for_each(|outage| outages.add(*outage));
+        self.outages
+            .values()
+            .for_each(|outage| outages.add(*outage));
         outages
     }
 
@@ -270,11 +353,21 @@ impl Database {
             for event in &change.events {
                 let number = event.incident.number;
                 // Neither row nor monitor is left to make an incident from.
-                if !self.incidents.contains_key(&number) && !self.settings.contains_key(&change.id) {
+                if !self.incidents.contains_key(&number) && !self.settings.contains_key(&change.id)
+                {
                     continue;
                 }
-                self.incidents.insert(number, IncidentRow { monitor: change.id, phase: event.incident.phase });
-                self.events.push(EventRow { monitor: change.id, event: event.clone() });
+                self.incidents.insert(
+                    number,
+                    IncidentRow {
+                        monitor: change.id,
+                        phase: event.incident.phase,
+                    },
+                );
+                self.events.push(EventRow {
+                    monitor: change.id,
+                    event: event.clone(),
+                });
                 written.push((self.events.len() as u64, event.clone()));
             }
             if self.rules.hold(Rule::StateWithDecision) {
@@ -284,8 +377,15 @@ impl Database {
                 }
             }
         }
-        self.cuts.entry(decision.cut).or_insert_with(|| decision.vector.clone());
-        self.outages.extend(decision.outages.iter().map(|(outage, position)| (*position, *outage)));
+        self.cuts
+            .entry(decision.cut)
+            .or_insert_with(|| decision.vector.clone());
+        self.outages.extend(
+            decision
+                .outages
+                .iter()
+                .map(|(outage, position)| (*position, *outage)),
+        );
         self.outbox.decided(&written, decision.now);
     }
 
@@ -302,8 +402,15 @@ impl Database {
         for (id, monitor) in &sweep.rows {
             self.write_state(*id, sweep.cut, monitor, guarded);
         }
-        self.cuts.entry(sweep.cut).or_insert_with(|| sweep.vector.clone());
-        self.outages.extend(sweep.outages.iter().map(|(outage, position)| (*position, *outage)));
+        self.cuts
+            .entry(sweep.cut)
+            .or_insert_with(|| sweep.vector.clone());
+        self.outages.extend(
+            sweep
+                .outages
+                .iter()
+                .map(|(outage, position)| (*position, *outage)),
+        );
         if let Some(end) = &sweep.end {
             let (cut, vector) = if self.rules.hold(Rule::PassStart) {
                 (end.cut, end.vector.clone())
@@ -332,8 +439,12 @@ impl Database {
 
     /// The open incidents of a monitor.
     pub fn open_incidents(&self, id: MonitorId) -> impl Iterator<Item = u64> + '_ {
-        let open = move |row: &IncidentRow| row.monitor == id && !matches!(row.phase, Phase::Resolved(_));
-        self.incidents.iter().filter(move |(_, row)| open(row)).map(|(number, _)| *number)
+        let open =
+            move |row: &IncidentRow| row.monitor == id && !matches!(row.phase, Phase::Resolved(_));
+        self.incidents
+            .iter()
+            .filter(move |(_, row)| open(row))
+            .map(|(number, _)| *number)
     }
 }
 
@@ -343,10 +454,15 @@ pub fn merged(rows: Vec<Row>) -> Vec<Row> {
     for row in rows {
         streams.entry(row.stream).or_default().push(row);
     }
-    let mut queues: Vec<_> = streams.into_values().map(|rows| rows.into_iter().peekable()).collect();
+    let mut queues: Vec<_> = streams
+        .into_values()
+        .map(|rows| rows.into_iter().peekable())
+        .collect();
     let mut out = Vec::new();
-    while let Some(queue) =
-        queues.iter_mut().filter_map(|queue| Some((queue.peek()?.at, queue))).min_by_key(|(at, _)| *at)
+    while let Some(queue) = queues
+        .iter_mut()
+        .filter_map(|queue| Some((queue.peek()?.at, queue)))
+        .min_by_key(|(at, _)| *at)
     {
         out.extend(queue.1.next());
     }

@@ -107,7 +107,11 @@ impl World {
 
     fn database_step(&mut self) {
         self.stats.database_steps += 1;
-        let step = if self.rng.chance(800) { self.rng.between(12 * S, 120 * S) } else { 3_600 * S };
+        let step = if self.rng.chance(800) {
+            self.rng.between(12 * S, 120 * S)
+        } else {
+            3_600 * S
+        };
         let before = self.database_now();
         self.step += step;
         self.say(|| format!("the database's clock steps by {} ms", step / MS));

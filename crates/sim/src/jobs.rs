@@ -1,7 +1,7 @@
 //! What a process does by itself, and what follows from decisions: passes, retention, deliveries.
 
-use systole_core::delivery::{Outcome, Step, next_step};
 use systole_core::delivery::ErrorClass;
+use systole_core::delivery::{Outcome, Step, next_step};
 use systole_core::engine::{Position, Row, Sweep};
 use systole_core::time::Time;
 
@@ -50,7 +50,8 @@ impl World {
 
     fn duty_write(&mut self, process: usize) {
         let it = &self.processes[process];
-        if it.stream.is_none() && it.phase != Phase::Opening && self.now - it.opening_since > 2 * S {
+        if it.stream.is_none() && it.phase != Phase::Opening && self.now - it.opening_since > 2 * S
+        {
             self.open_another(process);
         }
         self.write(process);
@@ -81,24 +82,39 @@ impl World {
         if it.phase != Phase::Running || it.sweeping.is_some() {
             return;
         }
-        let Some(engine) = it.engine.as_mut() else { return };
+        let Some(engine) = it.engine.as_mut() else {
+            return;
+        };
         if !engine.is_in_pass() {
             if now < it.pass_due {
                 return;
             }
             engine.begin_pass();
         }
-        let Some(mut sweep) = engine.sweep(limit) else { return };
+        let Some(mut sweep) = engine.sweep(limit) else {
+            return;
+        };
         if !settled_only
-            && let Some(decision) = it.deciding.as_ref().and_then(|deciding| deciding.decision.as_ref())
+            && let Some(decision) = it
+                .deciding
+                .as_ref()
+                .and_then(|deciding| deciding.decision.as_ref())
         {
-            let undecided = decision.changes.iter().filter_map(|change| Some((change.id, change.after.clone()?)));
+            let undecided = decision
+                .changes
+                .iter()
+                .filter_map(|change| Some((change.id, change.after.clone()?)));
             sweep.rows.extend(undecided);
         }
         if !boot_is_dirty {
             let head = &it.boot_head;
-            let booted = |last: Position| head.get(&last.stream()).is_some_and(|reached| reached.seq >= last.seq());
-            sweep.rows.retain(|(_, monitor)| monitor.last == Position::NONE || !booted(monitor.last));
+            let booted = |last: Position| {
+                head.get(&last.stream())
+                    .is_some_and(|reached| reached.seq >= last.seq())
+            };
+            sweep
+                .rows
+                .retain(|(_, monitor)| monitor.last == Position::NONE || !booted(monitor.last));
         }
         let sweep = Box::new(sweep);
         it.sweeping = Some(sweep.clone());
@@ -110,7 +126,9 @@ impl World {
     pub fn swept(&mut self, process: usize) {
         let next_pass = self.now + self.rng.between(4 * S, 12 * S);
         let it = &mut self.processes[process];
-        let Some((engine, sweep)) = it.engine.as_mut().zip(it.sweeping.take()) else { return };
+        let Some((engine, sweep)) = it.engine.as_mut().zip(it.sweeping.take()) else {
+            return;
+        };
         engine.swept(&sweep);
         if let Sweep { end: Some(end), .. } = *sweep {
             it.pass_due = next_pass;
@@ -145,7 +163,9 @@ impl World {
     pub fn free(&mut self, process: usize, call: &Call, answer: Answer) {
         match answer {
             Answer::Stream(stream, _) => {
-                if self.processes[process].stream.is_none() && self.processes[process].phase != Phase::Opening {
+                if self.processes[process].stream.is_none()
+                    && self.processes[process].phase != Phase::Opening
+                {
                     self.begin_stream(process, stream);
                 }
             }
@@ -162,7 +182,11 @@ impl World {
     /// The age of a claim counts from before it was asked for.
     fn dispatch(&mut self, process: usize, outgoing: Vec<Outgoing>, claimed: i64) {
         for outgoing in outgoing {
-            let delay = if self.rng.chance(30) { self.rng.between(0, 20 * S) } else { self.rng.between(0, 20 * MS) };
+            let delay = if self.rng.chance(30) {
+                self.rng.between(0, 20 * S)
+            } else {
+                self.rng.between(0, 20 * MS)
+            };
             self.after(delay, Event::Send(process, outgoing, claimed));
         }
     }
@@ -174,7 +198,11 @@ impl World {
         }
         self.stats.sends += 1;
         let slow = self.rng.chance(150);
-        let delay = if slow { self.rng.between(S, 9 * S) } else { self.rng.between(2 * MS, 300 * MS) };
+        let delay = if slow {
+            self.rng.between(S, 9 * S)
+        } else {
+            self.rng.between(2 * MS, 300 * MS)
+        };
         self.after(delay, Event::Receive(process, outgoing, claimed));
     }
 
@@ -188,12 +216,21 @@ impl World {
             self.say(|| {
                 let row = &outgoing.delivery;
                 let (to, claim) = (row.destination, row.claim);
-                format!("destination {to} gets event {} of incident {}, claim {claim}", row.seq, row.incident)
+                format!(
+                    "destination {to} gets event {} of incident {}, claim {claim}",
+                    row.seq, row.incident
+                )
             });
-            let found = self.receiver.gets(&outgoing.delivery, claimed, self.database_now());
+            let found = self
+                .receiver
+                .gets(&outgoing.delivery, claimed, self.database_now());
             self.found(found);
         }
-        let delay = if unheard { 10 * S } else { self.rng.between(MS, 100 * MS) };
+        let delay = if unheard {
+            10 * S
+        } else {
+            self.rng.between(MS, 100 * MS)
+        };
         self.after(delay, Event::Sent(process, outgoing, !fails && !unheard));
     }
 
@@ -204,9 +241,14 @@ impl World {
         let outcome = if arrived {
             Outcome::Delivered { status: 200 }
         } else if self.rng.chance(8) {
-            Outcome::Reject { class: ErrorClass::Gone }
+            Outcome::Reject {
+                class: ErrorClass::Gone,
+            }
         } else {
-            Outcome::Retry { class: ErrorClass::Http5xx, retry_after: None }
+            Outcome::Retry {
+                class: ErrorClass::Http5xx,
+                retry_after: None,
+            }
         };
         // Short waits, so that a run sees many attempts; the real ones grow to a quarter of an hour.
         let soon = |at: Time| at.min(now + systole_core::time::Span::from_seconds(20));
@@ -215,7 +257,16 @@ impl World {
             Step::RetryAt(at) => Finish::RetryAt(soon(at)),
             Step::Dead(_) => Finish::Dead,
         };
-        self.say(|| format!("event {} for {}: claim {} ends, {finish:?}", row.seq, row.destination, row.claim));
-        self.call(process, Lane::Free, Request::Finish(outgoing.id, row.claim, finish));
+        self.say(|| {
+            format!(
+                "event {} for {}: claim {} ends, {finish:?}",
+                row.seq, row.destination, row.claim
+            )
+        });
+        self.call(
+            process,
+            Lane::Free,
+            Request::Finish(outgoing.id, row.claim, finish),
+        );
     }
 }

@@ -45,7 +45,10 @@ fn main() -> ExitCode {
             Some(rule) => vec![*rule],
             None => {
                 let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-                eprintln!("there is no rule {name:?}; the rules are {}", names.join(", "));
+                eprintln!(
+                    "there is no rule {name:?}; the rules are {}",
+                    names.join(", ")
+                );
                 return ExitCode::from(2);
             }
         },
@@ -56,7 +59,11 @@ fn main() -> ExitCode {
         (None, []) => all_rules(&arguments),
         (None, rules) => without_each(&arguments, rules),
     };
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 impl Arguments {
@@ -75,7 +82,10 @@ impl Arguments {
 
 /// How to see a seed again.
 fn again(seed: u64, rules: Rules, sqlite_every: u64) -> String {
-    let off = rules.off().map(|rule| format!(" --rules-off {rule}")).unwrap_or_default();
+    let off = rules
+        .off()
+        .map(|rule| format!(" --rules-off {rule}"))
+        .unwrap_or_default();
     format!("systole-sim --seed {seed} --sqlite-every {sqlite_every}{off}")
 }
 
@@ -95,7 +105,12 @@ fn one(arguments: &Arguments, seed: u64, rules: Rules) -> bool {
 }
 
 /// Runs seeds on all threads until they are used up or `enough` says so; answers what was counted and found.
-fn seeds(arguments: &Arguments, rules: Rules, progress: bool, first_only: bool) -> (Stats, Vec<(u64, Broken)>) {
+fn seeds(
+    arguments: &Arguments,
+    rules: Rules,
+    progress: bool,
+    first_only: bool,
+) -> (Stats, Vec<(u64, Broken)>) {
     let next = AtomicU64::new(arguments.start);
     let end = arguments.start.saturating_add(arguments.seeds);
     let stop = AtomicBool::new(false);
@@ -109,17 +124,26 @@ fn seeds(arguments: &Arguments, rules: Rules, progress: bool, first_only: bool) 
                         return;
                     }
                     let outcome = arguments.run(seed, rules, false);
-                    let Ok(mut results) = results.lock() else { return };
+                    let Ok(mut results) = results.lock() else {
+                        return;
+                    };
                     results.0.add(&outcome.stats);
                     if let Some(broken) = outcome.broken {
                         if progress {
-                            eprintln!("seed {seed}: {broken}\n  {}", again(seed, rules, arguments.sqlite_every));
+                            eprintln!(
+                                "seed {seed}: {broken}\n  {}",
+                                again(seed, rules, arguments.sqlite_every)
+                            );
                         }
                         results.1.push((seed, broken));
                         stop.fetch_or(first_only, Ordering::Relaxed);
                     }
                     if progress && seed.is_multiple_of(1_000) {
-                        eprintln!("{} seeds, {} broken", seed - arguments.start + 1, results.1.len());
+                        eprintln!(
+                            "{} seeds, {} broken",
+                            seed - arguments.start + 1,
+                            results.1.len()
+                        );
                     }
                 }
             });
@@ -135,12 +159,31 @@ fn all_rules(arguments: &Arguments) -> bool {
     let (stats, found) = seeds(arguments, Rules::default(), true, false);
     table(&stats);
     say(&format!("{:>12}  {}", arguments.seeds, "seeds"));
-    say(&format!("{:>12}  {}", stats.faults(), "faults of all kinds"));
-    say(&format!("{:>12}  {}", stats.seconds / 3_600, "simulated hours"));
-    say(&format!("{:>12.1}  {}", begin.elapsed().as_secs_f64(), "seconds"));
-    say(&format!("{:>12}  {}", found.len(), "broken promises among 1 to 6"));
+    say(&format!(
+        "{:>12}  {}",
+        stats.faults(),
+        "faults of all kinds"
+    ));
+    say(&format!(
+        "{:>12}  {}",
+        stats.seconds / 3_600,
+        "simulated hours"
+    ));
+    say(&format!(
+        "{:>12.1}  {}",
+        begin.elapsed().as_secs_f64(),
+        "seconds"
+    ));
+    say(&format!(
+        "{:>12}  {}",
+        found.len(),
+        "broken promises among 1 to 6"
+    ));
     for (seed, broken) in &found {
-        say(&format!("seed {seed}: {broken}\n  {}", again(*seed, Rules::default(), arguments.sqlite_every)));
+        say(&format!(
+            "seed {seed}: {broken}\n  {}",
+            again(*seed, Rules::default(), arguments.sqlite_every)
+        ));
     }
     found.is_empty()
 }
@@ -153,11 +196,18 @@ fn without_each(arguments: &Arguments, rules: &[Rule]) -> bool {
         match found.first() {
             Some((seed, broken)) => {
                 let command = again(*seed, off, arguments.sqlite_every);
-                say(&format!("{rule} ({}): found by seed {seed}\n  {broken}\n  {command}", rule.without()));
+                say(&format!(
+                    "{rule} ({}): found by seed {seed}\n  {broken}\n  {command}",
+                    rule.without()
+                ));
             }
             None => {
                 all = false;
-                say(&format!("{rule} ({}): NOT found by {} seeds", rule.without(), arguments.seeds));
+                say(&format!(
+                    "{rule} ({}): NOT found by {} seeds",
+                    rule.without(),
+                    arguments.seeds
+                ));
             }
         }
     }

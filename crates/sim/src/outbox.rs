@@ -95,7 +95,14 @@ impl Outbox {
         self.claim_new(from, now);
     }
 
-    fn decide_one(&mut self, destination: u8, incident: u64, seq: u64, kind: MessageKind, now: Time) {
+    fn decide_one(
+        &mut self,
+        destination: u8,
+        incident: u64,
+        seq: u64,
+        kind: MessageKind,
+        now: Time,
+    ) {
         let same = |row: &Delivery| row.destination == destination && row.incident == incident;
         let priors: Vec<Prior> = self
             .rows
@@ -114,7 +121,10 @@ impl Outbox {
         if kind == MessageKind::Resolved {
             let plan = plan_resolve(&priors);
             for row in self.rows.iter_mut().filter(|row| same(row)) {
-                if plan.superseded.contains(&row.seq.cast_signed()) && row.claim == 0 && row.state == State::Pending {
+                if plan.superseded.contains(&row.seq.cast_signed())
+                    && row.claim == 0
+                    && row.state == State::Pending
+                {
                     row.state = State::Superseded;
                 }
             }
@@ -142,7 +152,9 @@ impl Outbox {
         for id in from..self.rows.len() {
             let row = &self.rows[id];
             let waits = |other: &Delivery| {
-                other.destination == row.destination && other.incident == row.incident && other.state == State::Pending
+                other.destination == row.destination
+                    && other.incident == row.incident
+                    && other.state == State::Pending
             };
             if row.state == State::Pending && !self.rows[..id].iter().any(waits) {
                 let row = &mut self.rows[id];
@@ -157,14 +169,24 @@ impl Outbox {
     /// What the last decision claimed for its own process.
     pub fn take_fresh(&mut self) -> Vec<Outgoing> {
         let fresh = std::mem::take(&mut self.fresh);
-        fresh.into_iter().filter_map(|id| Some(Outgoing { id, delivery: self.rows.get(id)?.clone() })).collect()
+        fresh
+            .into_iter()
+            .filter_map(|id| {
+                Some(Outgoing {
+                    id,
+                    delivery: self.rows.get(id)?.clone(),
+                })
+            })
+            .collect()
     }
 
     /// Claims what is due; per destination and incident only the oldest that is pending, unless order is left out.
     pub fn claim(&mut self, now: Time, limit: usize, ordered: bool) -> Vec<Outgoing> {
         let mut first: BTreeMap<(u8, u64), u64> = BTreeMap::new();
         for row in self.rows.iter().filter(|row| row.state == State::Pending) {
-            let seq = first.entry((row.destination, row.incident)).or_insert(row.seq);
+            let seq = first
+                .entry((row.destination, row.incident))
+                .or_insert(row.seq);
             *seq = row.seq.min(*seq);
         }
         let mut claimed = Vec::new();
@@ -174,7 +196,10 @@ impl Outbox {
                 row.claim += 1;
                 row.attempts += 1;
                 row.next_at = now + CLAIM;
-                claimed.push(Outgoing { id, delivery: row.clone() });
+                claimed.push(Outgoing {
+                    id,
+                    delivery: row.clone(),
+                });
             }
         }
         claimed
@@ -182,7 +207,9 @@ impl Outbox {
 
     /// Records what became of an attempt, unless its claim has moved on.
     pub fn finish(&mut self, id: usize, claim: u32, finish: Finish, fenced: bool) -> bool {
-        let Some(row) = self.rows.get_mut(id) else { return false };
+        let Some(row) = self.rows.get_mut(id) else {
+            return false;
+        };
         if row.state != State::Pending || (fenced && row.claim != claim) {
             return false;
         }

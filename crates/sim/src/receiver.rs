@@ -26,16 +26,27 @@ impl Receiver {
         let what = (row.destination, row.incident, row.seq);
         if *self.keys.entry(row.key).or_insert(what) != what {
             let what = format!("key {} of {what:?} was another message's before", row.key);
-            return Err(Broken { promise: 3, what, at: now });
+            return Err(Broken {
+                promise: 3,
+                what,
+                at: now,
+            });
         }
-        let newest = self.newest.entry((row.destination, row.incident)).or_insert(row.seq);
+        let newest = self
+            .newest
+            .entry((row.destination, row.incident))
+            .or_insert(row.seq);
         // A claim is a time of the database; where its clock leaps over the rest of a claim, two senders hold it.
         if row.seq < *newest && self.stepped + 10 * S <= claimed {
             let what = format!(
                 "destination {} got event {} of incident {} after event {newest}",
                 row.destination, row.seq, row.incident
             );
-            return Err(Broken { promise: 3, what, at: now });
+            return Err(Broken {
+                promise: 3,
+                what,
+                at: now,
+            });
         }
         *newest = row.seq.max(*newest);
         Ok(())

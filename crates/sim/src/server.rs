@@ -16,12 +16,23 @@ impl World {
     pub fn call(&mut self, process: usize, lane: Lane, request: Request) -> u64 {
         let ticket = self.number();
         // Fail points: at begin, write, commit, send, and right after them.
-        if self.now < self.calm_from && self.rng.chance(1) && !matches!(request, Request::Tail(_) | Request::Claim) {
+        if self.now < self.calm_from
+            && self.rng.chance(1)
+            && !matches!(request, Request::Tail(_) | Request::Claim)
+        {
             let delay = self.rng.between(0, 8 * MS);
             self.after(delay, Event::Break(process));
         }
-        let call = Call { process, lane, ticket, sent: self.now, request };
-        let held_up = matches!(call.request, Request::Finish(..)) && self.now < self.calm_from && self.rng.chance(15);
+        let call = Call {
+            process,
+            lane,
+            ticket,
+            sent: self.now,
+            request,
+        };
+        let held_up = matches!(call.request, Request::Finish(..))
+            && self.now < self.calm_from
+            && self.rng.chance(15);
         let delay = if held_up {
             self.stats.held_finishes += 1;
             self.rng.between(50 * S, 75 * S)
@@ -37,7 +48,11 @@ impl World {
     }
 
     fn latency(&mut self) -> i64 {
-        if self.rng.chance(20) { self.rng.between(5 * MS, 300 * MS) } else { self.rng.between(150, 3 * MS) }
+        if self.rng.chance(20) {
+            self.rng.between(5 * MS, 300 * MS)
+        } else {
+            self.rng.between(150, 3 * MS)
+        }
     }
 
     fn flush(&mut self) -> i64 {
@@ -69,7 +84,10 @@ impl World {
         if dies {
             return;
         }
-        let writes = !matches!(call.request, Request::Tail(_) | Request::Snapshot | Request::Begin(..) | Request::Rollback(_));
+        let writes = !matches!(
+            call.request,
+            Request::Tail(_) | Request::Snapshot | Request::Begin(..) | Request::Rollback(_)
+        );
         if writes && self.full_until > self.now {
             if let Request::Commit(transaction, _) = call.request {
                 self.close(transaction);
@@ -85,7 +103,13 @@ impl World {
                 if locks {
                     self.db.holders.insert(call.ticket);
                 }
-                self.open.insert(call.ticket, Open { moment: self.truth.moment(), committing: false });
+                self.open.insert(
+                    call.ticket,
+                    Open {
+                        moment: self.truth.moment(),
+                        committing: false,
+                    },
+                );
                 let delay = self.rng.between(50, 3 * MS);
                 self.after(delay, Event::Execute(call));
             }
@@ -126,7 +150,12 @@ impl World {
     /// A statement takes effect, in one piece.
     pub fn execute(&mut self, mut call: Call) {
         let fails = self.now < self.calm_from && self.rng.chance(self.weather.failing);
-        if fails && matches!(call.request, Request::Commit(..) | Request::Sweep(..) | Request::Append(..)) {
+        if fails
+            && matches!(
+                call.request,
+                Request::Commit(..) | Request::Sweep(..) | Request::Append(..)
+            )
+        {
             self.stats.failed_commits += 1;
             self.end_of(&call);
             return self.reply(call, Answer::Failed);
@@ -155,11 +184,17 @@ impl World {
             Request::Snapshot => Answer::Snapshot(Box::new(self.db.snapshot())),
             Request::Tail(vector) => Answer::Rows(self.db.tail(vector)),
             Request::Begin(_, vector) => {
-                let Some(open) = self.open.get_mut(&call.ticket) else { return };
+                let Some(open) = self.open.get_mut(&call.ticket) else {
+                    return;
+                };
                 open.moment = self.truth.moment();
                 self.after(IDLE, Event::Idle(call.ticket));
                 let reads = self.rules.hold(Rule::HeadRead);
-                Answer::Rows(if reads { self.db.tail(vector) } else { Vec::new() })
+                Answer::Rows(if reads {
+                    self.db.tail(vector)
+                } else {
+                    Vec::new()
+                })
             }
             Request::Commit(transaction, decision) => {
                 let moment = self.open.get(transaction).map_or(0, |open| open.moment);
@@ -167,12 +202,23 @@ impl World {
                 self.db.decide(decision);
                 self.say(|| {
                     let ids: Vec<u32> = decision.changes.iter().map(|change| change.id).collect();
-                    format!("decision of {ids:?} at cut {} {:?}", decision.cut, positions(&decision.vector))
+                    format!(
+                        "decision of {ids:?} at cut {} {:?}",
+                        decision.cut,
+                        positions(&decision.vector)
+                    )
                 });
                 let outgoing = self.db.outbox.take_fresh();
                 self.stats.decisions += 1;
                 let decision = decision.clone();
-                self.check_decision(View { moment, vector: Some(&decision.vector), now: decision.now }, from);
+                self.check_decision(
+                    View {
+                        moment,
+                        vector: Some(&decision.vector),
+                        now: decision.now,
+                    },
+                    from,
+                );
                 self.check_recovery();
                 Answer::Committed(outgoing)
             }
@@ -184,10 +230,20 @@ impl World {
             Request::Sweep(_, sweep) => {
                 self.db.sweep(sweep);
                 self.say(|| {
-                    let ids: Vec<(u32, u16)> =
-                        sweep.rows.iter().map(|(id, monitor)| (*id, monitor.heartbeat.failures)).collect();
-                    let end = sweep.end.as_ref().map(|end| (end.cut, positions(&end.vector), &end.finished));
-                    format!("swept {ids:?} at cut {} {:?}, checkpoint {end:?}", sweep.cut, positions(&sweep.vector))
+                    let ids: Vec<(u32, u16)> = sweep
+                        .rows
+                        .iter()
+                        .map(|(id, monitor)| (*id, monitor.heartbeat.failures))
+                        .collect();
+                    let end = sweep
+                        .end
+                        .as_ref()
+                        .map(|end| (end.cut, positions(&end.vector), &end.finished));
+                    format!(
+                        "swept {ids:?} at cut {} {:?}, checkpoint {end:?}",
+                        sweep.cut,
+                        positions(&sweep.vector)
+                    )
                 });
                 self.stats.sweeps += 1;
                 self.check_recovery();
@@ -197,20 +253,24 @@ impl World {
                 self.db.drop_log(below);
                 Answer::Done
             }
-            Request::Command(command) => {
-                match self.db.command(command.clone(), now) {
-                    Some(row) => {
-                        self.committed(&row.row, &[]);
-                        Answer::Told(Box::new(row))
-                    }
-                    None => Answer::Failed,
+            Request::Command(command) => match self.db.command(command.clone(), now) {
+                Some(row) => {
+                    self.committed(&row.row, &[]);
+                    Answer::Told(Box::new(row))
                 }
-            }
-            Request::Claim => {
-                Answer::Claimed(self.db.outbox.claim(now, 10, self.rules.hold(Rule::DeliveryOrder)))
-            }
+                None => Answer::Failed,
+            },
+            Request::Claim => Answer::Claimed(self.db.outbox.claim(
+                now,
+                10,
+                self.rules.hold(Rule::DeliveryOrder),
+            )),
             Request::Finish(id, claim, finish) => {
-                if self.db.outbox.finish(*id, *claim, *finish, self.rules.hold(Rule::ClaimNumber)) {
+                if self
+                    .db
+                    .outbox
+                    .finish(*id, *claim, *finish, self.rules.hold(Rule::ClaimNumber))
+                {
                     self.stats.deliveries += 1;
                 }
                 Answer::Done
@@ -224,7 +284,10 @@ impl World {
     fn committed(&mut self, row: &Row, uids: &[Uid]) {
         self.say(|| {
             let end = if row.end { ", the end" } else { "" };
-            format!("row {}/{} of {} is durable: {uids:?}{end}", row.stream, row.seq, row.at)
+            format!(
+                "row {}/{} of {} is durable: {uids:?}{end}",
+                row.stream, row.seq, row.at
+            )
         });
         let found = self.truth.committed(row, uids);
         self.found(found);
@@ -251,7 +314,11 @@ impl World {
 
     /// A transaction whose client stood still for too long.
     pub fn idle(&mut self, transaction: u64) {
-        if self.open.get(&transaction).is_some_and(|open| !open.committing) {
+        if self
+            .open
+            .get(&transaction)
+            .is_some_and(|open| !open.committing)
+        {
             self.close(transaction);
         }
     }
@@ -270,11 +337,18 @@ impl World {
     /// What a process takes for the time.
     pub fn clock(&self, process: usize) -> Time {
         let it = &self.processes[process];
-        let offset = if self.rules.hold(Rule::DatabaseClock) { it.offset } else { it.wall };
+        let offset = if self.rules.hold(Rule::DatabaseClock) {
+            it.offset
+        } else {
+            it.wall
+        };
         Time::from_micros(self.now + offset)
     }
 }
 
 fn positions(vector: &Vector) -> Vec<(u32, u64)> {
-    vector.iter().map(|(stream, reached)| (*stream, reached.seq)).collect()
+    vector
+        .iter()
+        .map(|(stream, reached)| (*stream, reached.seq))
+        .collect()
 }

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use systole_core::engine::{Action, CONFIGURATION, Command, MonitorId, Position, Record, Row, Vector};
+use systole_core::engine::{
+    Action, CONFIGURATION, Command, MonitorId, Position, Record, Row, Vector,
+};
 use systole_core::heartbeat::{Checkin, Settings};
 use systole_core::outage::{Outage, Outages, Silence};
 use systole_core::time::{Span, Time};
@@ -34,7 +36,11 @@ pub struct View<'a> {
 
 impl View<'_> {
     fn sees(&self, index: usize, stream: u32, seq: u64) -> bool {
-        let read = |vector: &Vector| vector.get(&stream).is_some_and(|reached| reached.seq >= seq);
+        let read = |vector: &Vector| {
+            vector
+                .get(&stream)
+                .is_some_and(|reached| reached.seq >= seq)
+        };
         index < self.moment || self.vector.is_some_and(read)
     }
 }
@@ -85,11 +91,18 @@ impl Truth {
                 }
             };
             let told = self.told.entry(id).or_default();
-            let new = Told { index, stream: row.stream, seq: row.seq, row_at: row.at, input };
+            let new = Told {
+                index,
+                stream: row.stream,
+                seq: row.seq,
+                row_at: row.at,
+                input,
+            };
             // Commands come through another stream: where the orders by stamp, by row and by commit differ, every
             // one of them is right.
             let disagree = |old: &Told| {
-                old.stream != new.stream && (old.input.at() > new.input.at() || old.row_at > new.row_at)
+                old.stream != new.stream
+                    && (old.input.at() > new.input.at() || old.row_at > new.row_at)
             };
             if told.iter().rev().take(40).any(disagree) {
                 self.unclear.insert(id);
@@ -117,16 +130,28 @@ impl Truth {
             Some(known) => known.silence,
             None if self.streams.values().any(|stream| !stream.ended) => Silence::opened(row.at),
             None => {
-                let last = self.streams.values().map(|stream| stream.silence).max_by_key(|silence| silence.at);
+                let last = self
+                    .streams
+                    .values()
+                    .map(|stream| stream.silence)
+                    .max_by_key(|silence| silence.at);
                 last.unwrap_or(Silence::opened(row.at))
             }
         };
         let before = silence;
         if let Some(outage) = silence.row(row.at, put) {
-            self.outages.push((self.rows, Position::new(row.stream, row.seq), outage));
+            self.outages
+                .push((self.rows, Position::new(row.stream, row.seq), outage));
         }
         let silence = if row.end { before } else { silence };
-        self.streams.insert(row.stream, Stream { silence, put, ended: row.end });
+        self.streams.insert(
+            row.stream,
+            Stream {
+                silence,
+                put,
+                ended: row.end,
+            },
+        );
     }
 
     /// How many rows were committed: names a moment in the history.
@@ -147,7 +172,10 @@ impl Truth {
     /// Nobody could reach us from `from` to `until`, by the database's clock.
     pub fn could_not_be_reached(&mut self, from: Time, until: Time) {
         if until.since(from) > SURELY_AN_OUTAGE {
-            self.unreachable.push(Outage { from: from + BLUR, until: until - BLUR });
+            self.unreachable.push(Outage {
+                from: from + BLUR,
+                until: until - BLUR,
+            });
         }
     }
 
@@ -181,7 +209,11 @@ impl Truth {
 
     /// All that was ever committed.
     pub const fn now(&self) -> View<'static> {
-        View { moment: self.rows, vector: None, now: Time::NEVER }
+        View {
+            moment: self.rows,
+            vector: None,
+            now: Time::NEVER,
+        }
     }
 
     /// Our outages by the rows that are seen.
@@ -196,7 +228,9 @@ impl Truth {
     }
 
     fn seen<'a>(&'a self, id: MonitorId, view: View<'a>) -> impl Iterator<Item = &'a Told> {
-        self.told(id).iter().filter(move |told| view.sees(told.index, told.stream, told.seq))
+        self.told(id)
+            .iter()
+            .filter(move |told| view.sees(told.index, told.stream, told.seq))
     }
 
     /// What a monitor is at `until`, by all that is seen.
@@ -207,24 +241,34 @@ impl Truth {
     /// The settings that were in force at `then`.
     pub fn settings(&self, id: MonitorId, view: View<'_>, then: Time) -> Option<Arc<Settings>> {
         let set = self.seen(id, view).filter_map(|told| match &told.input {
-            Input::Command(Command { action: Action::Create(settings) | Action::Edit(settings), at, .. })
-                if *at <= then =>
-            {
-                Some(settings)
-            }
+            Input::Command(Command {
+                action: Action::Create(settings) | Action::Edit(settings),
+                at,
+                ..
+            }) if *at <= then => Some(settings),
             _ => None,
         });
         set.last().cloned()
     }
 
     /// The same, with outages as somebody else knows them.
-    pub fn reference_with(&self, id: MonitorId, view: View<'_>, until: Time, outages: &Outages) -> Option<Reference> {
+    pub fn reference_with(
+        &self,
+        id: MonitorId,
+        view: View<'_>,
+        until: Time,
+        outages: &Outages,
+    ) -> Option<Reference> {
         let lapsed = self.lapsed.get(&id).map_or(&[][..], Vec::as_slice);
         reference::fold(self.seen(id, view), lapsed, outages, until)
     }
 
     /// The check-ins of a monitor that are seen.
-    pub fn checkins<'a>(&'a self, id: MonitorId, view: View<'a>) -> impl Iterator<Item = &'a Checkin> {
+    pub fn checkins<'a>(
+        &'a self,
+        id: MonitorId,
+        view: View<'a>,
+    ) -> impl Iterator<Item = &'a Checkin> {
         self.seen(id, view).filter_map(|told| match &told.input {
             Input::Checkin(checkin) => Some(checkin),
             Input::Command(_) => None,
@@ -234,7 +278,12 @@ impl Truth {
     /// A deadline was judged to be missed, by these outages, and that was persisted.
     pub fn was_judged(&mut self, id: MonitorId, deadline: Time, outages: Outages, view: View<'_>) {
         let vector = view.vector.cloned().unwrap_or_default();
-        self.lapsed.entry(id).or_default().push(Lapsed { deadline, outages, moment: view.moment, vector });
+        self.lapsed.entry(id).or_default().push(Lapsed {
+            deadline,
+            outages,
+            moment: view.moment,
+            vector,
+        });
     }
 
     /// Whether every check-in acknowledged before `then` is in the log, and its row was read.
@@ -250,7 +299,11 @@ impl Truth {
                 }
                 Some(_) => continue,
             };
-            return Err(Broken { promise: 1, what, at: then });
+            return Err(Broken {
+                promise: 1,
+                what,
+                at: then,
+            });
         }
         Ok(())
     }

@@ -339,7 +339,11 @@ impl World {
     /// Something will happen then.
     pub fn at(&mut self, at: i64, event: Event) {
         self.order += 1;
-        self.queue.push(Reverse(Queued { at: at.max(self.now), order: self.order, event }));
+        self.queue.push(Reverse(Queued {
+            at: at.max(self.now),
+            order: self.order,
+            event,
+        }));
     }
 
     /// Something will happen in a while.
@@ -369,7 +373,11 @@ impl World {
     pub fn broke(&mut self, promise: u8, what: String) {
         if self.broken.is_none() {
             self.say(|| format!("BROKEN promise {promise}: {what}"));
-            self.broken = Some(Broken { promise, what, at: self.database_now() });
+            self.broken = Some(Broken {
+                promise,
+                what,
+                at: self.database_now(),
+            });
         }
     }
 
@@ -400,7 +408,11 @@ impl World {
             self.final_check();
         }
         self.stats.seconds = ((self.now - begin) / S).cast_unsigned();
-        Outcome { broken: self.broken, stats: self.stats, digest: self.digest }
+        Outcome {
+            broken: self.broken,
+            stats: self.stats,
+            digest: self.digest,
+        }
     }
 
     fn happens(&mut self, event: Event) {
@@ -416,12 +428,18 @@ impl World {
                 }
             }
             Event::GiveUp(process, lane, ticket) => {
-                if self.if_awake(process, || Event::GiveUp(process, lane, ticket)).is_some() {
+                if self
+                    .if_awake(process, || Event::GiveUp(process, lane, ticket))
+                    .is_some()
+                {
                     self.gave_up(process, lane, ticket);
                 }
             }
             Event::Wake(process, job) => {
-                if self.if_awake(process, || Event::Wake(process, job)).is_some() {
+                if self
+                    .if_awake(process, || Event::Wake(process, job))
+                    .is_some()
+                {
                     self.wake(process, job);
                 }
             }
@@ -469,7 +487,12 @@ impl World {
     fn watch_reach(&mut self) {
         let able = self.now >= self.down_until
             && self.now >= self.full_until
-            && self.processes.iter().rev().take(8).any(|it| it.is_able(self.now));
+            && self
+                .processes
+                .iter()
+                .rev()
+                .take(8)
+                .any(|it| it.is_able(self.now));
         match (able, self.unreachable_since) {
             (false, None) => self.unreachable_since = Some(self.database_now()),
             (true, Some(since)) => {

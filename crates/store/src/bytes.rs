@@ -39,7 +39,10 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, Error> {
-        let (first, rest) = self.0.split_first().ok_or(Error::Corrupt("a packed record ends early"))?;
+        let (first, rest) = self
+            .0
+            .split_first()
+            .ok_or(Error::Corrupt("a packed record ends early"))?;
         self.0 = rest;
         Ok(*first)
     }
@@ -66,7 +69,10 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self.0.split_at_checked(n).ok_or(Error::Corrupt("a packed record ends early"))?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(n)
+            .ok_or(Error::Corrupt("a packed record ends early"))?;
         self.0 = rest;
         Ok(taken)
     }

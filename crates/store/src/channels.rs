@@ -43,7 +43,8 @@ pub struct ChannelRow {
     pub updated_at: Time,
 }
 
-const COLUMNS: &str = "SELECT id, project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
+const COLUMNS: &str =
+    "SELECT id, project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
     digest, created_at, updated_at FROM channel";
 
 const UNIQUE: &[(&str, &str)] = &[("channel.name", "name")];
@@ -53,7 +54,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Taken`] for a name in use.
-    pub async fn create_channel(&self, now: Time, project: i64, fields: &ChannelFields) -> Result<i64, Error> {
+    pub async fn create_channel(
+        &self,
+        now: Time,
+        project: i64,
+        fields: &ChannelFields,
+    ) -> Result<i64, Error> {
         let mut session = self.session().await?;
         let row = sqlx::query(
             "INSERT INTO channel (project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
@@ -78,7 +84,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Taken`] for a name in use.
-    pub async fn update_channel(&self, now: Time, id: i64, rev: i64, fields: &ChannelFields) -> Result<bool, Error> {
+    pub async fn update_channel(
+        &self,
+        now: Time,
+        id: i64,
+        rev: i64,
+        fields: &ChannelFields,
+    ) -> Result<bool, Error> {
         let mut session = self.session().await?;
         let updated = sqlx::query(
             "UPDATE channel SET rev = rev + 1, name = $3, config_cipher = $4, is_default = $5, is_system = $6,
@@ -132,11 +144,13 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn channels(&self, project: i64) -> Result<Vec<ChannelRow>, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE project_id = $1 ORDER BY id DESC")))
-            .bind(project)
-            .fetch_all(self.readers())
-            .await
-            .map_err(Error::attempted("read channels"))?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{COLUMNS} WHERE project_id = $1 ORDER BY id DESC"
+        )))
+        .bind(project)
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read channels"))?;
         Ok(rows.iter().map(read_channel).collect())
     }
 
@@ -163,12 +177,14 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn channel(&self, project: i64, id: i64) -> Result<Option<ChannelRow>, Error> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE project_id = $1 AND id = $2")))
-            .bind(project)
-            .bind(id)
-            .fetch_optional(self.readers())
-            .await
-            .map_err(Error::attempted("read a channel"))?;
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "{COLUMNS} WHERE project_id = $1 AND id = $2"
+        )))
+        .bind(project)
+        .bind(id)
+        .fetch_optional(self.readers())
+        .await
+        .map_err(Error::attempted("read a channel"))?;
         Ok(row.as_ref().map(read_channel))
     }
 }

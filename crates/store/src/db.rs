@@ -48,7 +48,10 @@ impl Store {
     pub async fn open(directory: &Path) -> Result<Store, Error> {
         let lock = lock(directory)?;
         let file = directory.join(FILE);
-        private_file(&file).map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+        private_file(&file).map_err(|source| Error::Directory {
+            path: directory.to_owned(),
+            source,
+        })?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .create_if_missing(true)
@@ -62,14 +65,26 @@ impl Store {
             .pragma("cache_size", "-32768")
             .statement_cache_capacity(200)
             .disable_statement_logging();
-        let mut connection = options.connect().await.map_err(Error::attempted("open the database"))?;
+        let mut connection = options
+            .connect()
+            .await
+            .map_err(Error::attempted("open the database"))?;
         migrate(&mut connection, directory).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .min_connections(0)
             .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        let writer = Mutex::new(Writer { connection, open: false, relaxed: false });
-        Ok(Store { writer, readers, directory: directory.to_owned(), _lock: lock })
+        let writer = Mutex::new(Writer {
+            connection,
+            open: false,
+            relaxed: false,
+        });
+        Ok(Store {
+            writer,
+            readers,
+            directory: directory.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Where it lies.
@@ -87,7 +102,9 @@ impl Store {
     /// # Errors
     /// When a transaction that was left open cannot be rolled back.
     pub async fn session(&self) -> Result<Session<'_>, Error> {
-        let mut session = Session { writer: self.writer.lock().await };
+        let mut session = Session {
+            writer: self.writer.lock().await,
+        };
         if session.writer.open {
             session.rollback().await?;
         }
@@ -104,21 +121,30 @@ impl Store {
     /// What the disk says.
     pub async fn checkpoint_wal(&self, restart: bool) -> Result<(), Error> {
         let attempted = || Error::attempted("move the write-ahead log into the database file");
-        let options = SqliteConnectOptions::new().filename(self.directory.join(FILE)).disable_statement_logging();
+        let options = SqliteConnectOptions::new()
+            .filename(self.directory.join(FILE))
+            .disable_statement_logging();
         let mut other = options.connect().await.map_err(attempted())?;
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut other).await.map_err(attempted())?;
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .fetch_one(&mut other)
+            .await
+            .map_err(attempted())?;
         other.close().await.map_err(attempted())?;
         if !restart {
             return Ok(());
         }
         let mut session = self.session().await?;
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(session.connection()).await.map_err(attempted())?;
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .fetch_one(session.connection())
+            .await
+            .map_err(attempted())?;
         Ok(())
     }
 
     /// Bytes of the write-ahead log.
     pub fn wal_bytes(&self) -> u64 {
-        std::fs::metadata(self.directory.join(format!("{FILE}-wal"))).map_or(0, |metadata| metadata.len())
+        std::fs::metadata(self.directory.join(format!("{FILE}-wal")))
+            .map_or(0, |metadata| metadata.len())
     }
 
     /// Bytes of the database file.
@@ -145,13 +171,15 @@ impl Store {
     pub async fn install(&self, now: Time, key_id: &str, check: &[u8]) -> Result<(), Error> {
         let mut session = self.session().await?;
         session.begin().await?;
-        sqlx::query("INSERT INTO installation (id, created_at, key_id, key_check) VALUES (1, $1, $2, $3)")
-            .bind(now.as_micros())
-            .bind(key_id)
-            .bind(check)
-            .execute(session.connection())
-            .await
-            .map_err(Error::attempted("set up the database"))?;
+        sqlx::query(
+            "INSERT INTO installation (id, created_at, key_id, key_check) VALUES (1, $1, $2, $3)",
+        )
+        .bind(now.as_micros())
+        .bind(key_id)
+        .bind(check)
+        .execute(session.connection())
+        .await
+        .map_err(Error::attempted("set up the database"))?;
         sqlx::query("INSERT INTO project (id, name) VALUES ($1, 'default')")
             .bind(crate::DEFAULT_PROJECT)
             .execute(session.connection())
@@ -200,7 +228,10 @@ impl Session<'_> {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
-        sqlx::query("COMMIT").execute(self.connection()).await.map_err(Error::attempted("commit"))?;
+        sqlx::query("COMMIT")
+            .execute(self.connection())
+            .await
+            .map_err(Error::attempted("commit"))?;
         self.writer.open = false;
         Ok(())
     }
@@ -213,8 +244,14 @@ impl Session<'_> {
         match sqlx::query("ROLLBACK").execute(self.connection()).await {
             Ok(_) => {}
             // SQLite rolls some failures back by itself; then there is nothing left to give up.
-            Err(sqlx::Error::Database(error)) if error.message().contains("no transaction is active") => {}
-            Err(source) => return Err(Error::Database { attempted: "roll back", source }),
+            Err(sqlx::Error::Database(error))
+                if error.message().contains("no transaction is active") => {}
+            Err(source) => {
+                return Err(Error::Database {
+                    attempted: "roll back",
+                    source,
+                });
+            }
         }
         self.writer.open = false;
         Ok(())
@@ -222,7 +259,10 @@ impl Session<'_> {
 }
 
 fn lock(directory: &Path) -> Result<File, Error> {
-    let refused = |source| Error::Directory { path: directory.to_owned(), source };
+    let refused = |source| Error::Directory {
+        path: directory.to_owned(),
+        source,
+    };
     let existed = directory.exists();
     std::fs::create_dir_all(directory).map_err(refused)?;
     if !existed {
@@ -236,7 +276,9 @@ fn lock(directory: &Path) -> Result<File, Error> {
         .map_err(refused)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { path: directory.to_owned() }),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse {
+            path: directory.to_owned(),
+        }),
         Err(std::fs::TryLockError::Error(source)) => Err(refused(source)),
     }
 }
@@ -245,7 +287,13 @@ fn lock(directory: &Path) -> Result<File, Error> {
 #[cfg(unix)]
 fn private_file(file: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().create(true).truncate(false).write(true).mode(0o600).open(file).map(drop)
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(file)
+        .map(drop)
 }
 
 #[cfg(unix)]
@@ -258,12 +306,24 @@ async fn migrate(connection: &mut SqliteConnection, directory: &Path) -> Result<
     match MIGRATIONS.run(connection).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found)) => {
-            let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-            Err(Error::Newer { path: directory.to_owned(), found, known })
+            let known = MIGRATIONS
+                .iter()
+                .map(|migration| migration.version)
+                .max()
+                .unwrap_or(0);
+            Err(Error::Newer {
+                path: directory.to_owned(),
+                found,
+                known,
+            })
         }
-        Err(MigrateError::Execute(source)) => Err(Error::Database { attempted: "migrate the database", source }),
-        Err(other) => {
-            Err(Error::Database { attempted: "migrate the database", source: sqlx::Error::Migrate(Box::new(other)) })
-        }
+        Err(MigrateError::Execute(source)) => Err(Error::Database {
+            attempted: "migrate the database",
+            source,
+        }),
+        Err(other) => Err(Error::Database {
+            attempted: "migrate the database",
+            source: sqlx::Error::Migrate(Box::new(other)),
+        }),
     }
 }

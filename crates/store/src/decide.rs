@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::delivery::{Prior, plan_resolve};
-use systole_core::engine::{Boot, BootedMonitor, Decided, Decision, Monitor, MonitorId, Position, Row, Sweep, Vector};
+use systole_core::engine::{
+    Boot, BootedMonitor, Decided, Decision, Monitor, MonitorId, Position, Row, Sweep, Vector,
+};
 use systole_core::heartbeat::{Cause, Settings};
 use systole_core::incident::{Event, Happened, Phase};
 use systole_core::message::MessageKind;
@@ -80,9 +82,13 @@ impl Store {
         let connection = session.connection();
         let mut settings = HashMap::new();
         let mut by_id = HashMap::new();
-        for row in sqlx::query("SELECT id, body FROM settings").fetch_all(&mut *connection).await.map_err(attempted())? {
-            let document: SettingsDocument =
-                serde_json::from_str(row.get(1)).map_err(|_| Error::Corrupt("settings cannot be read"))?;
+        for row in sqlx::query("SELECT id, body FROM settings")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(attempted())?
+        {
+            let document: SettingsDocument = serde_json::from_str(row.get(1))
+                .map_err(|_| Error::Corrupt("settings cannot be read"))?;
             let shared = Arc::new(document.settings()?);
             by_id.insert(row.get::<i64, _>(0), Arc::clone(&shared));
             settings.insert(shared, row.get(0));
@@ -92,14 +98,22 @@ impl Store {
             .await
             .map_err(attempted())?;
         let checkpoint = match checkpoint {
-            Some(row) => (row.get::<i64, _>(0).cast_unsigned(), unpack_vector(row.get(1))?),
+            Some(row) => (
+                row.get::<i64, _>(0).cast_unsigned(),
+                unpack_vector(row.get(1))?,
+            ),
             None => (0, Vector::new()),
         };
         let mut cuts = Vec::new();
-        for row in
-            sqlx::query("SELECT cut, vector FROM log_cut ORDER BY cut").fetch_all(&mut *connection).await.map_err(attempted())?
+        for row in sqlx::query("SELECT cut, vector FROM log_cut ORDER BY cut")
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(attempted())?
         {
-            cuts.push((row.get::<i64, _>(0).cast_unsigned(), unpack_vector(row.get(1))?));
+            cuts.push((
+                row.get::<i64, _>(0).cast_unsigned(),
+                unpack_vector(row.get(1))?,
+            ));
         }
         // A thousand states to a row: through the driver, each row costs more than its content.
         let rows = sqlx::query(
@@ -119,7 +133,10 @@ impl Store {
             .await
             .map_err(attempted())?
             .iter()
-            .map(|row| Outage { from: Time::from_micros(row.get(0)), until: Time::from_micros(row.get(1)) })
+            .map(|row| Outage {
+                from: Time::from_micros(row.get(0)),
+                until: Time::from_micros(row.get(1)),
+            })
             .collect();
         let next_incident: i64 = sqlx::query("SELECT COALESCE(MAX(id), 0) + 1 FROM incident")
             .fetch_one(connection)
@@ -127,9 +144,17 @@ impl Store {
             .map_err(attempted())?
             .get(0);
         session.rollback().await?;
-        let boot =
-            Boot { checkpoint, cuts, monitors, outages, next_incident: next_incident.cast_unsigned() };
-        Ok(Booted { boot, settings: SettingsIds(settings) })
+        let boot = Boot {
+            checkpoint,
+            cuts,
+            monitors,
+            outages,
+            next_incident: next_incident.cast_unsigned(),
+        };
+        Ok(Booted {
+            boot,
+            settings: SettingsIds(settings),
+        })
     }
 
     /// Where the next boot starts to read: rows below are needed no more.
@@ -159,13 +184,22 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Fenced`]; after anything else the outcome is not known.
-    pub async fn sweep(&self, epoch: i64, sweep: &Sweep, settings: &mut SettingsIds) -> Result<(), Error> {
+    pub async fn sweep(
+        &self,
+        epoch: i64,
+        sweep: &Sweep,
+        settings: &mut SettingsIds,
+    ) -> Result<(), Error> {
         let mut session = self.session().await?;
         // What is lost with a chunk is folded again from the log.
         session.relaxed().await?;
         session.begin().await?;
         fence(&mut session, epoch).await?;
-        let rows: Vec<(MonitorId, &Monitor)> = sweep.rows.iter().map(|(id, monitor)| (*id, monitor)).collect();
+        let rows: Vec<(MonitorId, &Monitor)> = sweep
+            .rows
+            .iter()
+            .map(|(id, monitor)| (*id, monitor))
+            .collect();
         session.write_states(sweep.cut, &rows, settings).await?;
         session.write_cut(sweep.cut, epoch, &sweep.vector).await?;
         session.write_outages(&sweep.outages).await?;
@@ -213,20 +247,37 @@ async fn fence(session: &mut Session<'_>, epoch: i64) -> Result<(), Error> {
 fn read_state(entry: &str, settings: &HashMap<i64, Arc<Settings>>) -> Result<BootedMonitor, Error> {
     let corrupt = || Error::Corrupt("a monitor's state row cannot be read");
     let mut parts = entry.split(' ');
-    let id = parts.next().and_then(|id| id.parse().ok()).ok_or_else(corrupt)?;
-    let cut = parts.next().and_then(|cut| cut.parse().ok()).ok_or_else(corrupt)?;
+    let id = parts
+        .next()
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(corrupt)?;
+    let cut = parts
+        .next()
+        .and_then(|cut| cut.parse().ok())
+        .ok_or_else(corrupt)?;
     let bytes = unhex(parts.next().unwrap_or_default()).ok_or_else(corrupt)?;
     let monitor = unpack(&bytes, |id| settings.get(&id).cloned())?;
     Ok(BootedMonitor { id, cut, monitor })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
+        .collect()
 }
 
 impl SettingsIds {
-    async fn id(&mut self, session: &mut Session<'_>, settings: &Arc<Settings>) -> Result<i64, Error> {
+    async fn id(
+        &mut self,
+        session: &mut Session<'_>,
+        settings: &Arc<Settings>,
+    ) -> Result<i64, Error> {
         if let Some(id) = self.0.get(settings) {
             return Ok(*id);
         }
@@ -249,15 +300,22 @@ impl Session<'_> {
                 let settings_id = settings.id(self, &monitor.settings).await?;
                 packed.push((i64::from(*id), pack(monitor, settings_id)));
             }
-            let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO monitor_state (id, cut, state) ");
+            let mut query =
+                QueryBuilder::<Sqlite>::new("INSERT INTO monitor_state (id, cut, state) ");
             query.push_values(packed, |mut row, (id, state)| {
-                row.push_bind(id).push_bind(cut.cast_signed()).push_bind(state);
+                row.push_bind(id)
+                    .push_bind(cut.cast_signed())
+                    .push_bind(state);
             });
             query.push(
                 " ON CONFLICT (id) DO UPDATE SET cut = excluded.cut, state = excluded.state
                  WHERE monitor_state.cut < excluded.cut",
             );
-            query.build().execute(self.connection()).await.map_err(Error::attempted("store states"))?;
+            query
+                .build()
+                .execute(self.connection())
+                .await
+                .map_err(Error::attempted("store states"))?;
         }
         Ok(())
     }
@@ -329,12 +387,21 @@ impl Deciding<'_> {
         let happenings = self.happenings(decision).await?;
         self.write_incidents(&happenings).await?;
         self.write_events(decision, &happenings).await?;
-        let outgoing = self.write_deliveries(decision, &happenings, &mut key).await?;
-        let rows: Vec<(MonitorId, &Monitor)> =
-            decision.changes.iter().filter_map(|change| Some((change.id, change.after.as_ref()?))).collect();
-        self.session.write_states(decision.cut, &rows, settings).await?;
+        let outgoing = self
+            .write_deliveries(decision, &happenings, &mut key)
+            .await?;
+        let rows: Vec<(MonitorId, &Monitor)> = decision
+            .changes
+            .iter()
+            .filter_map(|change| Some((change.id, change.after.as_ref()?)))
+            .collect();
+        self.session
+            .write_states(decision.cut, &rows, settings)
+            .await?;
         self.delete_states(decision).await?;
-        self.session.write_cut(decision.cut, self.epoch, &decision.vector).await?;
+        self.session
+            .write_cut(decision.cut, self.epoch, &decision.vector)
+            .await?;
         self.session.write_outages(&decision.outages).await?;
         Ok(outgoing)
     }
@@ -348,8 +415,12 @@ impl Deciding<'_> {
     }
 
     async fn delete_states(&mut self, decision: &Decision) -> Result<(), Error> {
-        let gone: Vec<MonitorId> =
-            decision.changes.iter().filter(|change| change.after.is_none()).map(|change| change.id).collect();
+        let gone: Vec<MonitorId> = decision
+            .changes
+            .iter()
+            .filter(|change| change.after.is_none())
+            .map(|change| change.id)
+            .collect();
         if gone.is_empty() {
             return Ok(());
         }
@@ -367,15 +438,25 @@ impl Deciding<'_> {
     }
 
     /// Joins events with what the tables know of their monitors and incidents.
-    async fn happenings<'d>(&mut self, decision: &'d Decision) -> Result<Vec<Happening<'d>>, Error> {
+    async fn happenings<'d>(
+        &mut self,
+        decision: &'d Decision,
+    ) -> Result<Vec<Happening<'d>>, Error> {
         let mut events: Vec<(&'d Decided, &'d Event)> = Vec::new();
         for change in &decision.changes {
             events.extend(change.events.iter().map(|event| (change, event)));
         }
         let ids: BTreeSet<MonitorId> = events.iter().map(|(change, _)| change.id).collect();
-        let numbers: BTreeSet<u64> = events.iter().map(|(_, event)| event.incident.number).collect();
-        let monitors = self.session.monitors_by_id(&ids.into_iter().collect::<Vec<_>>()).await?;
-        let monitors: HashMap<MonitorId, MonitorRow> = monitors.into_iter().map(|row| (row.id, row)).collect();
+        let numbers: BTreeSet<u64> = events
+            .iter()
+            .map(|(_, event)| event.incident.number)
+            .collect();
+        let monitors = self
+            .session
+            .monitors_by_id(&ids.into_iter().collect::<Vec<_>>())
+            .await?;
+        let monitors: HashMap<MonitorId, MonitorRow> =
+            monitors.into_iter().map(|row| (row.id, row)).collect();
         let mut incidents = self.incidents_by_number(&numbers).await?;
         let mut seq: i64 = sqlx::query("SELECT COALESCE(MAX(seq), 0) FROM incident_event")
             .fetch_one(self.session.connection())
@@ -385,31 +466,56 @@ impl Deciding<'_> {
         let mut bodies = HashMap::new();
         let mut happenings = Vec::new();
         for (change, event) in events {
-            let failing = change.after.as_ref().map_or(Position::NONE, |after| after.last_failing);
+            let failing = change
+                .after
+                .as_ref()
+                .map_or(Position::NONE, |after| after.last_failing);
             let message = self.message(change.id, event, failing, &mut bodies).await?;
             let known = incidents.remove(&event.incident.number);
-            let Some(incident) = as_row(change.id, event, decision.now, known, monitors.get(&change.id), message) else {
+            let Some(incident) = as_row(
+                change.id,
+                event,
+                decision.now,
+                known,
+                monitors.get(&change.id),
+                message,
+            ) else {
                 // The monitor was deleted between the log's record and now: nobody is to be told any more.
                 continue;
             };
             seq += 1;
             incidents.insert(incident.number, incident.clone());
             let evidence = incident.evidence.clone();
-            happenings.push(Happening { seq, monitor: change.id, event, incident, evidence });
+            happenings.push(Happening {
+                seq,
+                monitor: change.id,
+                event,
+                incident,
+                evidence,
+            });
         }
         Ok(happenings)
     }
 
-    async fn incidents_by_number(&mut self, numbers: &BTreeSet<u64>) -> Result<HashMap<u64, IncidentRow>, Error> {
+    async fn incidents_by_number(
+        &mut self,
+        numbers: &BTreeSet<u64>,
+    ) -> Result<HashMap<u64, IncidentRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        let text = serde_json::Value::from(numbers.iter().copied().collect::<Vec<u64>>()).to_string();
-        query.push(" WHERE i.id IN (SELECT value FROM json_each(").push_bind(text).push("))");
+        let text =
+            serde_json::Value::from(numbers.iter().copied().collect::<Vec<u64>>()).to_string();
+        query
+            .push(" WHERE i.id IN (SELECT value FROM json_each(")
+            .push_bind(text)
+            .push("))");
         let rows = query
             .build()
             .fetch_all(self.session.connection())
             .await
             .map_err(Error::attempted("read incidents"))?;
-        rows.iter().map(|row| read_incident(row).map(|incident| (incident.number, incident))).collect()
+        rows.iter()
+            .map(|row| read_incident(row).map(|incident| (incident.number, incident)))
+            .collect()
     }
 
     /// What the failing check-in said.
@@ -420,7 +526,11 @@ impl Deciding<'_> {
         failing: Position,
         bodies: &mut HashMap<Position, Vec<crate::record::CheckinRecord>>,
     ) -> Result<Option<String>, Error> {
-        let Happened::Triggered(Cause { reason: Reason::ReportedFailure | Reason::ExitStatus, .. }) = event.what else {
+        let Happened::Triggered(Cause {
+            reason: Reason::ReportedFailure | Reason::ExitStatus,
+            ..
+        }) = event.what
+        else {
             return Ok(None);
         };
         if !bodies.contains_key(&failing) {
@@ -437,7 +547,9 @@ impl Deciding<'_> {
             bodies.insert(failing, records);
         }
         let records = bodies.get(&failing).map_or(&[][..], Vec::as_slice);
-        let record = records.iter().find(|record| record.monitor == monitor && record.checkin.at == event.at);
+        let record = records
+            .iter()
+            .find(|record| record.monitor == monitor && record.checkin.at == event.at);
         Ok(record.and_then(|record| {
             let text = if record.message.is_empty() {
                 String::from_utf8_lossy(&record.body).into_owned()
@@ -451,13 +563,19 @@ impl Deciding<'_> {
 
     /// One row per incident, as after its last event here.
     async fn write_incidents(&mut self, happenings: &[Happening<'_>]) -> Result<(), Error> {
-        let last: BTreeMap<u64, &IncidentRow> =
-            happenings.iter().map(|happening| (happening.incident.number, &happening.incident)).collect();
+        let last: BTreeMap<u64, &IncidentRow> = happenings
+            .iter()
+            .map(|happening| (happening.incident.number, &happening.incident))
+            .collect();
         let rows: Vec<&IncidentRow> = last.into_values().collect();
         for chunk in rows.chunks(CHUNK) {
             let mut packed = Vec::with_capacity(chunk.len());
             for incident in chunk {
-                packed.push((*incident, labels_text(&incident.labels)?, incident.evidence.text()?));
+                packed.push((
+                    *incident,
+                    labels_text(&incident.labels)?,
+                    incident.evidence.text()?,
+                ));
             }
             let mut query = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO incident (id, project_id, monitor_id, monitor_kind, monitor_name, labels, severity, state,
@@ -486,12 +604,20 @@ impl Deciding<'_> {
                  acknowledged_at = excluded.acknowledged_at, resolved_at = excluded.resolved_at,
                  evidence = excluded.evidence",
             );
-            query.build().execute(self.session.connection()).await.map_err(Error::attempted("store incidents"))?;
+            query
+                .build()
+                .execute(self.session.connection())
+                .await
+                .map_err(Error::attempted("store incidents"))?;
         }
         Ok(())
     }
 
-    async fn write_events(&mut self, decision: &Decision, happenings: &[Happening<'_>]) -> Result<(), Error> {
+    async fn write_events(
+        &mut self,
+        decision: &Decision,
+        happenings: &[Happening<'_>],
+    ) -> Result<(), Error> {
         for chunk in happenings.chunks(CHUNK) {
             let mut packed = Vec::with_capacity(chunk.len());
             for happening in chunk {
@@ -519,7 +645,11 @@ impl Deciding<'_> {
                     .push_bind(event.note.clone())
                     .push_bind(evidence);
             });
-            query.build().execute(self.session.connection()).await.map_err(Error::attempted("store events"))?;
+            query
+                .build()
+                .execute(self.session.connection())
+                .await
+                .map_err(Error::attempted("store events"))?;
         }
         Ok(())
     }
@@ -564,12 +694,20 @@ fn as_row(
             incident.detected_at = now;
             incident.acknowledged_at = None;
             incident.evidence = EvidenceDocument {
-                last_checkin_at: Some(event.last_checkin).filter(|at| *at != Time::MIN).map(Time::as_micros),
+                last_checkin_at: Some(event.last_checkin)
+                    .filter(|at| *at != Time::MIN)
+                    .map(Time::as_micros),
                 expected_at: cause.expected.map(Time::as_micros),
                 exit_status: cause.exit_status,
                 message,
-                outage: cause.outage.map(|outage| (outage.from.as_micros(), outage.until.as_micros())),
-                outages: event.outages.iter().map(|o| (o.from.as_micros(), o.until.as_micros())).collect(),
+                outage: cause
+                    .outage
+                    .map(|outage| (outage.from.as_micros(), outage.until.as_micros())),
+                outages: event
+                    .outages
+                    .iter()
+                    .map(|o| (o.from.as_micros(), o.until.as_micros()))
+                    .collect(),
             };
         }
         Happened::Acknowledged => incident.acknowledged_at = Some(event.at),
@@ -611,13 +749,19 @@ impl Deciding<'_> {
         let mut silences: Vec<(i64, &'static str)> = Vec::new();
         for (index, happening) in happenings.iter().enumerate() {
             let number = happening.incident.number;
-            let Some(kind) = message_kind(&happening.event.what) else { continue };
+            let Some(kind) = message_kind(&happening.event.what) else {
+                continue;
+            };
             let to: Vec<i64> = match kind {
                 MessageKind::Triggered => named.get(&happening.monitor).map_or_else(
                     || default_channels(&channels, happening.incident.project),
                     |named| existing(&channels, named),
                 ),
-                _ => told.iter().filter(|((_, n), _)| *n == number).map(|((channel, _), _)| *channel).collect(),
+                _ => told
+                    .iter()
+                    .filter(|((_, n), _)| *n == number)
+                    .map(|((channel, _), _)| *channel)
+                    .collect(),
             };
             if to.is_empty() && kind == MessageKind::Triggered {
                 silences.push((happening.seq, "no channel is configured for this monitor"));
@@ -628,27 +772,45 @@ impl Deciding<'_> {
                     let plan = plan_resolve(prior);
                     for made in made.iter_mut().filter(|made| made.channel == channel) {
                         let seq = happenings[made.index].seq;
-                        made.superseded |=
-                            happenings[made.index].incident.number == number && plan.superseded.contains(&seq);
+                        made.superseded |= happenings[made.index].incident.number == number
+                            && plan.superseded.contains(&seq);
                     }
-                    superseded_before.extend(plan.superseded.iter().map(|seq| (channel, number, *seq)));
+                    superseded_before
+                        .extend(plan.superseded.iter().map(|seq| (channel, number, *seq)));
                     if !plan.send {
                         silences.push((happening.seq, plan.reason.sentence()));
                         continue;
                     }
                 }
-                prior.push(Prior { seq: happening.seq, kind, claimed: false, delivered: false });
-                made.push(Made { channel, index, kind, superseded: false });
+                prior.push(Prior {
+                    seq: happening.seq,
+                    kind,
+                    claimed: false,
+                    delivered: false,
+                });
+                made.push(Made {
+                    channel,
+                    index,
+                    kind,
+                    superseded: false,
+                });
             }
         }
         self.supersede(decision.now, &superseded_before).await?;
         self.write_silences(&silences).await?;
-        self.insert_deliveries(decision, happenings, &made, key).await
+        self.insert_deliveries(decision, happenings, &made, key)
+            .await
     }
 
     /// What each channel has been told about these incidents.
-    async fn told(&mut self, happenings: &[Happening<'_>]) -> Result<BTreeMap<(i64, u64), Vec<Prior>>, Error> {
-        let numbers: BTreeSet<u64> = happenings.iter().map(|happening| happening.incident.number).collect();
+    async fn told(
+        &mut self,
+        happenings: &[Happening<'_>],
+    ) -> Result<BTreeMap<(i64, u64), Vec<Prior>>, Error> {
+        let numbers: BTreeSet<u64> = happenings
+            .iter()
+            .map(|happening| happening.incident.number)
+            .collect();
         let rows = sqlx::query(
             "SELECT d.channel_id, d.incident_id, d.seq, d.kind, d.state, d.claim FROM delivery d
              JOIN channel c ON c.id = d.channel_id
@@ -661,22 +823,30 @@ impl Deciding<'_> {
         let mut told: BTreeMap<(i64, u64), Vec<Prior>> = BTreeMap::new();
         for row in rows {
             let (channel, incident, state): (i64, i64, i64) = (row.get(0), row.get(1), row.get(4));
-            let kind = row.get::<&str, _>(3).parse().map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
+            let kind = row
+                .get::<&str, _>(3)
+                .parse()
+                .map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
             if state == SUPERSEDED {
                 continue;
             }
-            told.entry((channel, incident.cast_unsigned())).or_default().push(Prior {
-                seq: row.get(2),
-                kind,
-                claimed: row.get::<i64, _>(5) > 0,
-                delivered: state != PENDING,
-            });
+            told.entry((channel, incident.cast_unsigned()))
+                .or_default()
+                .push(Prior {
+                    seq: row.get(2),
+                    kind,
+                    claimed: row.get::<i64, _>(5) > 0,
+                    delivered: state != PENDING,
+                });
         }
         Ok(told)
     }
 
     /// Every channel as `(id, project, default)`, and the channels that monitors name.
-    #[expect(clippy::type_complexity, reason = "two small tables, used at one place")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "two small tables, used at one place"
+    )]
     async fn channels_of(
         &mut self,
         happenings: &[Happening<'_>],
@@ -685,8 +855,14 @@ impl Deciding<'_> {
             .fetch_all(self.session.connection())
             .await
             .map_err(Error::attempted("read channels"))?;
-        let channels = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-        let ids: BTreeSet<MonitorId> = happenings.iter().map(|happening| happening.monitor).collect();
+        let channels = rows
+            .iter()
+            .map(|row| (row.get(0), row.get(1), row.get(2)))
+            .collect();
+        let ids: BTreeSet<MonitorId> = happenings
+            .iter()
+            .map(|happening| happening.monitor)
+            .collect();
         let rows = sqlx::query(
             "SELECT id, channels FROM monitor WHERE channels IS NOT NULL AND id IN (SELECT value FROM json_each($1))",
         )
@@ -800,8 +976,14 @@ impl Deciding<'_> {
     }
 
     /// Channels and incidents with something pending: what comes now must wait for it.
-    async fn waiting(&mut self, happenings: &[Happening<'_>]) -> Result<BTreeSet<(i64, u64)>, Error> {
-        let numbers: BTreeSet<u64> = happenings.iter().map(|happening| happening.incident.number).collect();
+    async fn waiting(
+        &mut self,
+        happenings: &[Happening<'_>],
+    ) -> Result<BTreeSet<(i64, u64)>, Error> {
+        let numbers: BTreeSet<u64> = happenings
+            .iter()
+            .map(|happening| happening.incident.number)
+            .collect();
         let rows = sqlx::query(
             "SELECT DISTINCT channel_id, incident_id FROM delivery
              WHERE state = 0 AND incident_id IN (SELECT value FROM json_each($1))",
@@ -810,12 +992,22 @@ impl Deciding<'_> {
         .fetch_all(self.session.connection())
         .await
         .map_err(Error::attempted("read what is pending"))?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get::<i64, _>(1).cast_unsigned())).collect())
+        Ok(rows
+            .iter()
+            .map(|row| (row.get(0), row.get::<i64, _>(1).cast_unsigned()))
+            .collect())
     }
 }
 
 impl Happening<'_> {
-    fn outgoing(&self, made: &Made, id: i64, key: String, grouped: Option<String>, now: Time) -> Outgoing {
+    fn outgoing(
+        &self,
+        made: &Made,
+        id: i64,
+        key: String,
+        grouped: Option<String>,
+        now: Time,
+    ) -> Outgoing {
         let mut incident = self.incident.clone();
         as_of(&mut incident, made.kind);
         Outgoing {
@@ -846,11 +1038,19 @@ const fn message_kind(what: &Happened) -> Option<MessageKind> {
 }
 
 fn default_channels(channels: &[(i64, i64, bool)], project: i64) -> Vec<i64> {
-    channels.iter().filter(|(_, of, default)| *of == project && *default).map(|(id, ..)| *id).collect()
+    channels
+        .iter()
+        .filter(|(_, of, default)| *of == project && *default)
+        .map(|(id, ..)| *id)
+        .collect()
 }
 
 fn existing(channels: &[(i64, i64, bool)], named: &[i64]) -> Vec<i64> {
-    channels.iter().filter(|(id, ..)| named.contains(id)).map(|(id, ..)| *id).collect()
+    channels
+        .iter()
+        .filter(|(id, ..)| named.contains(id))
+        .map(|(id, ..)| *id)
+        .collect()
 }
 
 /// Incidents that only an outage of ours explains go out as one message per channel.

@@ -317,7 +317,11 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn deliveries(&self, project: i64, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, Error> {
+    pub async fn deliveries(
+        &self,
+        project: i64,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT d.id, d.key, d.channel_id, COALESCE(c.name, ''), d.incident_id, d.seq, d.kind, d.state, d.attempts,
              d.next_at, d.decided_at, d.finished_at, d.detail FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
@@ -329,7 +333,9 @@ impl Store {
             query.push(" AND d.state = ").push_bind(code);
         }
         if let Some(incident) = filter.incident {
-            query.push(" AND d.incident_id = ").push_bind(incident.cast_signed());
+            query
+                .push(" AND d.incident_id = ")
+                .push_bind(incident.cast_signed());
         }
         if let Some(id) = filter.id {
             query.push(" AND d.id = ").push_bind(id);
@@ -337,8 +343,14 @@ impl Store {
         if let Some(before) = filter.before {
             query.push(" AND d.id < ").push_bind(before);
         }
-        query.push(" ORDER BY d.id DESC LIMIT ").push_bind(i64::from(filter.limit));
-        let rows = query.build().fetch_all(self.readers()).await.map_err(Error::attempted("read deliveries"))?;
+        query
+            .push(" ORDER BY d.id DESC LIMIT ")
+            .push_bind(i64::from(filter.limit));
+        let rows = query
+            .build()
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read deliveries"))?;
         Ok(rows.iter().map(read_delivery).collect())
     }
 
@@ -358,7 +370,9 @@ impl Store {
             at: Time::from_micros(row.get(0)),
             latency: Span::from_micros(row.get(1)),
             outcome: row.get(2),
-            status: row.get::<Option<i64>, _>(3).and_then(|status| u16::try_from(status).ok()),
+            status: row
+                .get::<Option<i64>, _>(3)
+                .and_then(|status| u16::try_from(status).ok()),
             detail: row.get(4),
         };
         Ok(rows.iter().map(read).collect())
@@ -413,7 +427,9 @@ fn read_delivery(row: &SqliteRow) -> DeliveryRow {
 
 fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
     let kind: &str = row.get(22);
-    let kind: MessageKind = kind.parse().map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
+    let kind: MessageKind = kind
+        .parse()
+        .map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
     let mut incident = read_incident(row)?;
     as_of(&mut incident, kind);
     Ok(Outgoing {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be made or opened.
-    #[error("cannot use the data directory {path}: {source}; make it writable for this user or name another with --data-dir")]
+    #[error(
+        "cannot use the data directory {path}: {source}; make it writable for this user or name another with --data-dir"
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -14,13 +16,17 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another process holds the directory.
-    #[error("the data directory {path} is in use by another Systole; stop that one or name another with --data-dir")]
+    #[error(
+        "the data directory {path} is in use by another Systole; stop that one or name another with --data-dir"
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
     },
     /// The database was made by a newer version.
-    #[error("the database in {path} was migrated to version {found} by a newer Systole, this one knows {known}; run the newer version")]
+    #[error(
+        "the database in {path} was migrated to version {found} by a newer Systole, this one knows {known}; run the newer version"
+    )]
     Newer {
         /// The directory.
         path: PathBuf,
@@ -70,7 +76,10 @@ pub(crate) fn taken(
     columns: &'static [(&'static str, &'static str)],
 ) -> impl FnOnce(sqlx::Error) -> Error {
     move |source| {
-        let text = source.as_database_error().filter(|e| e.is_unique_violation()).map(|e| e.message().to_owned());
+        let text = source
+            .as_database_error()
+            .filter(|e| e.is_unique_violation())
+            .map(|e| e.message().to_owned());
         let field = text.and_then(|text| columns.iter().find(|(column, _)| text.contains(column)));
         match field {
             Some((_, field)) => Error::Taken { field, what },

@@ -126,7 +126,11 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn incidents(&self, project: i64, filter: &IncidentFilter) -> Result<Vec<IncidentRow>, Error> {
+    pub async fn incidents(
+        &self,
+        project: i64,
+        filter: &IncidentFilter,
+    ) -> Result<Vec<IncidentRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         query.push(" WHERE i.project_id = ").push_bind(project);
         match filter.open {
@@ -135,13 +139,21 @@ impl Store {
             None => {}
         }
         if let Some(monitor) = filter.monitor {
-            query.push(" AND i.monitor_id = ").push_bind(i64::from(monitor));
+            query
+                .push(" AND i.monitor_id = ")
+                .push_bind(i64::from(monitor));
         }
         if let Some(before) = filter.before {
             query.push(" AND i.id < ").push_bind(before.cast_signed());
         }
-        query.push(" ORDER BY i.id DESC LIMIT ").push_bind(i64::from(filter.limit));
-        let rows = query.build().fetch_all(self.readers()).await.map_err(Error::attempted("read incidents"))?;
+        query
+            .push(" ORDER BY i.id DESC LIMIT ")
+            .push_bind(i64::from(filter.limit));
+        let rows = query
+            .build()
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read incidents"))?;
         rows.iter().map(read_incident).collect()
     }
 
@@ -153,7 +165,11 @@ impl Store {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         query.push(" WHERE i.project_id = ").push_bind(project);
         query.push(" AND i.id = ").push_bind(number.cast_signed());
-        let row = query.build().fetch_optional(self.readers()).await.map_err(Error::attempted("read an incident"))?;
+        let row = query
+            .build()
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read an incident"))?;
         row.as_ref().map(read_incident).transpose()
     }
 
@@ -162,11 +178,13 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_open_incidents(&self, project: i64) -> Result<i64, Error> {
-        let row = sqlx::query("SELECT COUNT(*) FROM incident WHERE resolved_at IS NULL AND project_id = $1")
-            .bind(project)
-            .fetch_one(self.readers())
-            .await
-            .map_err(Error::attempted("count open incidents"))?;
+        let row = sqlx::query(
+            "SELECT COUNT(*) FROM incident WHERE resolved_at IS NULL AND project_id = $1",
+        )
+        .bind(project)
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("count open incidents"))?;
         Ok(row.get(0))
     }
 
@@ -190,7 +208,12 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn events_of_monitor(&self, monitor: MonitorId, before: i64, limit: u32) -> Result<Vec<EventRow>, Error> {
+    pub async fn events_of_monitor(
+        &self,
+        monitor: MonitorId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, Error> {
         let rows = sqlx::query(
             "SELECT e.seq, e.incident_id, e.kind, e.at, e.decided_at, e.reason, e.reopened, e.by_whom, e.note,
              e.evidence, e.silence FROM incident i JOIN incident_event e ON e.incident_id = i.id
@@ -213,7 +236,8 @@ pub(crate) fn read_incident(row: &SqliteRow) -> Result<IncidentRow, Error> {
     Ok(IncidentRow {
         number: number.cast_unsigned(),
         project: row.get(1),
-        monitor: u32::try_from(monitor).map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
+        monitor: u32::try_from(monitor)
+            .map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
         monitor_kind: row.get(3),
         monitor_name: row.get(4),
         labels: read_labels(row.get(5))?,

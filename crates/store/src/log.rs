@@ -68,13 +68,15 @@ impl Store {
                 .await
                 .map_err(attempted())?;
         }
-        let stream: i64 = sqlx::query("INSERT INTO log_stream (replica, opened) VALUES ($1, $2) RETURNING stream")
-            .bind(replica)
-            .bind(now.as_micros())
-            .fetch_one(session.connection())
-            .await
-            .map_err(attempted())?
-            .get(0);
+        let stream: i64 = sqlx::query(
+            "INSERT INTO log_stream (replica, opened) VALUES ($1, $2) RETURNING stream",
+        )
+        .bind(replica)
+        .bind(now.as_micros())
+        .fetch_one(session.connection())
+        .await
+        .map_err(attempted())?
+        .get(0);
         session.commit().await?;
         u32::try_from(stream).map_err(|_| Error::Corrupt("there are too many streams"))
     }
@@ -113,7 +115,9 @@ impl Store {
             .await
             .map_err(Error::attempted("look for an append of unknown outcome"))?;
         match found {
-            Some(row) if row.get::<i64, _>(1) == kind && row.get::<i64, _>(2) == batch.at.as_micros() => {
+            Some(row)
+                if row.get::<i64, _>(1) == kind && row.get::<i64, _>(2) == batch.at.as_micros() =>
+            {
                 Ok(Time::from_micros(row.get(0)))
             }
             _ => Err(Error::StreamClosed),
@@ -155,7 +159,9 @@ impl Session<'_> {
     /// # Errors
     /// What the database says.
     pub async fn tail(&mut self, vector: &Vector, limit: u32) -> Result<Vec<Row>, Error> {
-        let positions = vector.iter().map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
+        let positions = vector
+            .iter()
+            .map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
         let positions = format!("{{{}}}", positions.collect::<Vec<_>>().join(","));
         let rows = sqlx::query(TAIL)
             .bind(positions)
@@ -171,13 +177,18 @@ impl Session<'_> {
     ///
     /// # Errors
     /// What the database says.
-    pub(crate) async fn append_commands(&mut self, now: Time, commands: Vec<Command>) -> Result<Row, Error> {
+    pub(crate) async fn append_commands(
+        &mut self,
+        now: Time,
+        commands: Vec<Command>,
+    ) -> Result<Row, Error> {
         let attempted = || Error::attempted("append to the configuration stream");
-        let seq: i64 = sqlx::query("UPDATE log_stream SET head = head + 1 WHERE stream = 0 RETURNING head")
-            .fetch_one(self.connection())
-            .await
-            .map_err(attempted())?
-            .get(0);
+        let seq: i64 =
+            sqlx::query("UPDATE log_stream SET head = head + 1 WHERE stream = 0 RETURNING head")
+                .fetch_one(self.connection())
+                .await
+                .map_err(attempted())?
+                .get(0);
         sqlx::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES (0, $1, $2, $2, $3, $4, $5)")
             .bind(seq)
             .bind(now.as_micros())
@@ -203,7 +214,8 @@ fn read_row(row: &SqliteRow) -> Result<Row, Error> {
     let stream: i64 = row.get(0);
     let seq: i64 = row.get(1);
     Ok(Row {
-        stream: u32::try_from(stream).map_err(|_| Error::Corrupt("a row has an impossible stream"))?,
+        stream: u32::try_from(stream)
+            .map_err(|_| Error::Corrupt("a row has an impossible stream"))?,
         seq: seq.cast_unsigned(),
         at,
         put: Time::from_micros(row.get(3)),

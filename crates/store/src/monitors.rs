@@ -103,15 +103,19 @@ pub struct OldToken {
     pub token: KnownToken,
 }
 
-const COLUMNS: &str = "SELECT m.id, m.project_id, m.rev, m.kind, m.name, m.slug, m.description, m.severity, m.labels,
+const COLUMNS: &str =
+    "SELECT m.id, m.project_id, m.rev, m.kind, m.name, m.slug, m.description, m.severity, m.labels,
     m.owner, m.runbook_url, m.channels, s.body, m.token_cipher, m.created_at, m.updated_at
     FROM monitor m JOIN settings s ON s.id = m.settings_id";
 
 /// Rows of one INSERT.
 const CHUNK: usize = 250;
 
-const UNIQUE: &[(&str, &str)] =
-    &[("monitor.slug", "slug"), ("monitor.name", "name"), ("monitor.token_hash", "token")];
+const UNIQUE: &[(&str, &str)] = &[
+    ("monitor.slug", "slug"),
+    ("monitor.name", "name"),
+    ("monitor.token_hash", "token"),
+];
 
 impl Store {
     /// Makes monitors with the commands that tell the engine, in one transaction; answers their numbers and the row
@@ -135,7 +139,12 @@ impl Store {
             }
             let command = |(id, (fields, _)): (&MonitorId, &(MonitorFields, StoredToken))| {
                 let action = Action::Create(Arc::clone(&fields.settings));
-                Command { at: now, monitor: Some(*id), by: by.to_owned(), action }
+                Command {
+                    at: now,
+                    monitor: Some(*id),
+                    by: by.to_owned(),
+                    action,
+                }
             };
             let commands = ids.iter().zip(monitors).map(command).collect();
             let row = session.append_commands(now, commands).await?;
@@ -248,7 +257,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn monitor(&self, project: i64, id: MonitorId) -> Result<Option<MonitorRow>, Error> {
-        let filter = MonitorFilter { ids: Some(vec![id]), limit: 1, ..MonitorFilter::default() };
+        let filter = MonitorFilter {
+            ids: Some(vec![id]),
+            limit: 1,
+            ..MonitorFilter::default()
+        };
         Ok(self.monitors(project, &filter).await?.pop())
     }
 
@@ -256,11 +269,21 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn monitors(&self, project: i64, filter: &MonitorFilter) -> Result<Vec<MonitorRow>, Error> {
+    pub async fn monitors(
+        &self,
+        project: i64,
+        filter: &MonitorFilter,
+    ) -> Result<Vec<MonitorRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
         filter.push(&mut query, project);
-        query.push(" ORDER BY m.id DESC LIMIT ").push_bind(i64::from(filter.limit));
-        let rows = query.build().fetch_all(self.readers()).await.map_err(Error::attempted("read monitors"))?;
+        query
+            .push(" ORDER BY m.id DESC LIMIT ")
+            .push_bind(i64::from(filter.limit));
+        let rows = query
+            .build()
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read monitors"))?;
         rows.iter().map(read_monitor).collect()
     }
 
@@ -271,7 +294,11 @@ impl Store {
     pub async fn count_monitors(&self, project: i64, filter: &MonitorFilter) -> Result<i64, Error> {
         let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM monitor m");
         filter.push(&mut query, project);
-        let row = query.build().fetch_one(self.readers()).await.map_err(Error::attempted("count monitors"))?;
+        let row = query
+            .build()
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("count monitors"))?;
         Ok(row.get(0))
     }
 
@@ -279,7 +306,11 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn monitor_by_slug(&self, project: i64, slug: &str) -> Result<Option<MonitorId>, Error> {
+    pub async fn monitor_by_slug(
+        &self,
+        project: i64,
+        slug: &str,
+    ) -> Result<Option<MonitorId>, Error> {
         let row = sqlx::query("SELECT id FROM monitor WHERE project_id = $1 AND slug = $2")
             .bind(project)
             .bind(slug)
@@ -293,7 +324,10 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn tokens_of_monitors(&self, now: Time) -> Result<(Vec<KnownToken>, Vec<OldToken>), Error> {
+    pub async fn tokens_of_monitors(
+        &self,
+        now: Time,
+    ) -> Result<(Vec<KnownToken>, Vec<OldToken>), Error> {
         // A thousand to a row: each row costs more than its content.
         let rows = sqlx::query(
             "SELECT group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',') FROM monitor GROUP BY id / 1000",
@@ -305,23 +339,35 @@ impl Store {
         for row in rows {
             let text: String = row.get(0);
             for entry in text.split(',') {
-                let (id, hash) = entry.split_once(' ').ok_or(Error::Corrupt("a token's row cannot be read"))?;
+                let (id, hash) = entry
+                    .split_once(' ')
+                    .ok_or(Error::Corrupt("a token's row cannot be read"))?;
                 known.push(KnownToken {
-                    hash: u128::from_str_radix(hash, 16).map_err(|_| Error::Corrupt("a token's hash is short"))?,
-                    monitor: id.parse().map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
+                    hash: u128::from_str_radix(hash, 16)
+                        .map_err(|_| Error::Corrupt("a token's hash is short"))?,
+                    monitor: id
+                        .parse()
+                        .map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
                 });
             }
         }
-        let rows =
-            sqlx::query("SELECT id, old_token_hash, old_token_until FROM monitor WHERE old_token_until > $1")
-                .bind(now.as_micros())
-                .fetch_all(self.readers())
-                .await
-                .map_err(Error::attempted("read former tokens"))?;
+        let rows = sqlx::query(
+            "SELECT id, old_token_hash, old_token_until FROM monitor WHERE old_token_until > $1",
+        )
+        .bind(now.as_micros())
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read former tokens"))?;
         let mut old = Vec::with_capacity(rows.len());
         for row in rows {
-            let token = KnownToken { hash: short_hash(row.get(1))?, monitor: number(row.get(0))? };
-            old.push(OldToken { until: Time::from_micros(row.get(2)), token });
+            let token = KnownToken {
+                hash: short_hash(row.get(1))?,
+                monitor: number(row.get(0))?,
+            };
+            old.push(OldToken {
+                until: Time::from_micros(row.get(2)),
+                token,
+            });
         }
         Ok((known, old))
     }
@@ -338,7 +384,10 @@ impl Store {
         .fetch_optional(self.readers())
         .await
         .map_err(Error::attempted("read the ping key"))?;
-        Ok(row.map(|row| StoredToken { hash: row.get(0), cipher: row.get(1) }))
+        Ok(row.map(|row| StoredToken {
+            hash: row.get(0),
+            cipher: row.get(1),
+        }))
     }
 
     /// Sets the project's ping key.
@@ -368,17 +417,26 @@ impl MonitorFilter {
             query.push(" AND m.name = ").push_bind(name.clone());
         }
         if let Some(text) = &self.text {
-            query.push(" AND lower(m.name) LIKE ").push_bind(like(&text.to_lowercase())).push(" ESCAPE '\\'");
+            query
+                .push(" AND lower(m.name) LIKE ")
+                .push_bind(like(&text.to_lowercase()))
+                .push(" ESCAPE '\\'");
         }
         for (key, value) in &self.labels {
             let pair = format!("{}:{}", json_string(key), json_string(value));
-            query.push(" AND m.labels LIKE ").push_bind(like(&pair)).push(" ESCAPE '\\'");
+            query
+                .push(" AND m.labels LIKE ")
+                .push_bind(like(&pair))
+                .push(" ESCAPE '\\'");
         }
         if let Some(before) = self.before {
             query.push(" AND m.id < ").push_bind(i64::from(before));
         }
         if let Some(ids) = &self.ids {
-            query.push(" AND m.id IN (SELECT value FROM json_each(").push_bind(ids_text(ids)).push("))");
+            query
+                .push(" AND m.id IN (SELECT value FROM json_each(")
+                .push_bind(ids_text(ids))
+                .push("))");
         }
     }
 }
@@ -457,16 +515,29 @@ impl Session<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(taken("make a monitor", "monitor", UNIQUE))?;
-        let mut ids = rows.iter().map(|row| number(row.get(0))).collect::<Result<Vec<_>, _>>()?;
+        let mut ids = rows
+            .iter()
+            .map(|row| number(row.get(0)))
+            .collect::<Result<Vec<_>, _>>()?;
         ids.sort_unstable();
         Ok(ids)
     }
 
     /// The rows of these monitors, within this session's transaction.
-    pub(crate) async fn monitors_by_id(&mut self, ids: &[MonitorId]) -> Result<Vec<MonitorRow>, Error> {
+    pub(crate) async fn monitors_by_id(
+        &mut self,
+        ids: &[MonitorId],
+    ) -> Result<Vec<MonitorRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push(" WHERE m.id IN (SELECT value FROM json_each(").push_bind(ids_text(ids)).push("))");
-        let rows = query.build().fetch_all(self.connection()).await.map_err(Error::attempted("read monitors"))?;
+        query
+            .push(" WHERE m.id IN (SELECT value FROM json_each(")
+            .push_bind(ids_text(ids))
+            .push("))");
+        let rows = query
+            .build()
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::attempted("read monitors"))?;
         rows.iter().map(read_monitor).collect()
     }
 }
@@ -502,7 +573,8 @@ pub(crate) fn labels_text(labels: &[(String, String)]) -> Result<String, Error> 
 }
 
 pub(crate) fn read_labels(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let labels: Labels = serde_json::from_str(text).map_err(|_| Error::Corrupt("labels cannot be read"))?;
+    let labels: Labels =
+        serde_json::from_str(text).map_err(|_| Error::Corrupt("labels cannot be read"))?;
     Ok(labels.0.into_iter().collect())
 }
 
@@ -516,7 +588,9 @@ fn number(id: i64) -> Result<MonitorId, Error> {
 
 fn short_hash(bytes: &[u8]) -> Result<u128, Error> {
     let first = bytes.get(..16).and_then(|bytes| bytes.try_into().ok());
-    first.map(u128::from_be_bytes).ok_or(Error::Corrupt("a token's hash is short"))
+    first
+        .map(u128::from_be_bytes)
+        .ok_or(Error::Corrupt("a token's hash is short"))
 }
 
 fn read_monitor(row: &SqliteRow) -> Result<MonitorRow, Error> {
@@ -524,7 +598,10 @@ fn read_monitor(row: &SqliteRow) -> Result<MonitorRow, Error> {
         serde_json::from_str(row.get(12)).map_err(|_| Error::Corrupt("settings cannot be read"))?;
     let channels: Option<String> = row.get(11);
     let channels = channels
-        .map(|text| serde_json::from_str(&text).map_err(|_| Error::Corrupt("a monitor's channels cannot be read")))
+        .map(|text| {
+            serde_json::from_str(&text)
+                .map_err(|_| Error::Corrupt("a monitor's channels cannot be read"))
+        })
         .transpose()?;
     Ok(MonitorRow {
         id: number(row.get(0))?,

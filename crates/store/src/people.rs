@@ -127,7 +127,12 @@ impl Store {
             .fetch_optional(self.readers())
             .await
             .map_err(Error::attempted("read a person"))?;
-        Ok(row.map(|row| PersonRow { id: row.get(0), email: row.get(1), password_hash: row.get(2), role: row.get(3) }))
+        Ok(row.map(|row| PersonRow {
+            id: row.get(0),
+            email: row.get(1),
+            password_hash: row.get(2),
+            role: row.get(3),
+        }))
     }
 
     /// Keeps one set-up code, valid until `expires`; former ones are void.
@@ -139,7 +144,10 @@ impl Store {
         session.begin().await?;
         let set = async {
             let attempted = || Error::attempted("keep a set-up code");
-            sqlx::query("DELETE FROM setup_code").execute(session.connection()).await.map_err(attempted())?;
+            sqlx::query("DELETE FROM setup_code")
+                .execute(session.connection())
+                .await
+                .map_err(attempted())?;
             sqlx::query("INSERT INTO setup_code (hash, expires) VALUES ($1, $2)")
                 .bind(hash)
                 .bind(expires.as_micros())
@@ -156,7 +164,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Taken`] for an address in use.
-    pub async fn set_up(&self, now: Time, code: &[u8], email: &str, password_hash: &str) -> Result<bool, Error> {
+    pub async fn set_up(
+        &self,
+        now: Time,
+        code: &[u8],
+        email: &str,
+        password_hash: &str,
+    ) -> Result<bool, Error> {
         let mut session = self.session().await?;
         session.begin().await?;
         let made = async {
@@ -186,7 +200,13 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn begin_session(&self, now: Time, hash: &[u8], person: Option<i64>, idle: Span) -> Result<(), Error> {
+    pub async fn begin_session(
+        &self,
+        now: Time,
+        hash: &[u8],
+        person: Option<i64>,
+        idle: Span,
+    ) -> Result<(), Error> {
         let mut session = self.session().await?;
         session.begin().await?;
         let begun = async {
@@ -213,7 +233,12 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn session_of(&self, now: Time, hash: &[u8], idle: Span) -> Result<Option<(String, String)>, Error> {
+    pub async fn session_of(
+        &self,
+        now: Time,
+        hash: &[u8],
+        idle: Span,
+    ) -> Result<Option<(String, String)>, Error> {
         let row = sqlx::query(
             "SELECT s.seen_at, p.email, p.role FROM session s LEFT JOIN person p ON p.id = s.person_id
              WHERE s.hash = $1 AND s.seen_at >= $2",
@@ -236,7 +261,10 @@ impl Store {
         }
         let email: Option<String> = row.get(1);
         let role: Option<String> = row.get(2);
-        Ok(Some((email.unwrap_or_else(|| "administrator's token".to_owned()), role.unwrap_or_else(|| "admin".to_owned()))))
+        Ok(Some((
+            email.unwrap_or_else(|| "administrator's token".to_owned()),
+            role.unwrap_or_else(|| "admin".to_owned()),
+        )))
     }
 
     /// Ends a session.

@@ -89,7 +89,11 @@ impl BatchPacker {
     pub fn new(at: Time) -> BatchPacker {
         let mut packer = Packer(Vec::with_capacity(1024));
         packer.byte(VERSION);
-        BatchPacker { packer, agents: Vec::new(), at }
+        BatchPacker {
+            packer,
+            agents: Vec::new(),
+            at,
+        }
     }
 
     /// Adds one.
@@ -120,7 +124,10 @@ impl BatchPacker {
             Some(IpAddr::V6(source)) => packer.0.extend_from_slice(&source.octets()),
             None => {}
         }
-        let agent = self.agents.iter().position(|known| *known == record.user_agent);
+        let agent = self
+            .agents
+            .iter()
+            .position(|known| *known == record.user_agent);
         packer.varint(agent.unwrap_or(self.agents.len()) as u64);
         if agent.is_none() {
             packer.bytes(record.user_agent.as_bytes());
@@ -174,7 +181,9 @@ pub fn pack_one(record: &CheckinRecord) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`].
 pub fn unpack_one(body: &[u8]) -> Result<CheckinRecord, Error> {
-    unpack_checkins(body, Time::from_micros(0))?.pop().ok_or(Error::Corrupt("a kept check-in is empty"))
+    unpack_checkins(body, Time::from_micros(0))?
+        .pop()
+        .ok_or(Error::Corrupt("a kept check-in is empty"))
 }
 
 /// Reads the check-ins of a row.
@@ -213,7 +222,11 @@ enum Entry {
     Command(Command),
 }
 
-fn for_each(body: &[u8], at: Time, mut take: impl FnMut(Entry) -> Result<(), Error>) -> Result<(), Error> {
+fn for_each(
+    body: &[u8],
+    at: Time,
+    mut take: impl FnMut(Entry) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut unpacker = Unpacker(body);
     if unpacker.is_empty() {
         return Ok(());
@@ -232,7 +245,11 @@ fn for_each(body: &[u8], at: Time, mut take: impl FnMut(Entry) -> Result<(), Err
     Ok(())
 }
 
-fn checkin(unpacker: &mut Unpacker<'_>, at: Time, agents: &mut Vec<Arc<str>>) -> Result<CheckinRecord, Error> {
+fn checkin(
+    unpacker: &mut Unpacker<'_>,
+    at: Time,
+    agents: &mut Vec<Arc<str>>,
+) -> Result<CheckinRecord, Error> {
     let monitor = unpacker.small()?;
     let at = Time::from_micros(at.as_micros().saturating_sub(unpacker.signed()?));
     let kind = unpacker.byte()?;
@@ -244,11 +261,17 @@ fn checkin(unpacker: &mut Unpacker<'_>, at: Time, agents: &mut Vec<Arc<str>>) ->
         4 => Signal::Exit(unpacker.byte()?),
         _ => return Err(Error::Corrupt("a check-in has an unknown signal")),
     };
-    let method = *Method::ALL.get(usize::from(kind >> 4)).ok_or(Error::Corrupt("a check-in has an unknown method"))?;
+    let method = *Method::ALL
+        .get(usize::from(kind >> 4))
+        .ok_or(Error::Corrupt("a check-in has an unknown method"))?;
     let flags = unpacker.byte()?;
     let stream = unpacker.small()?;
     let previous = Position::new(stream, unpacker.varint()?);
-    let run = if flags & HAS_RUN == 0 { None } else { Some(RunId::from_be_bytes(array(unpacker)?)) };
+    let run = if flags & HAS_RUN == 0 {
+        None
+    } else {
+        Some(RunId::from_be_bytes(array(unpacker)?))
+    };
     let source = if flags & HAS_V4 != 0 {
         Some(IpAddr::from(array::<4>(unpacker)?))
     } else if flags & HAS_V6 != 0 {
@@ -260,9 +283,20 @@ fn checkin(unpacker: &mut Unpacker<'_>, at: Time, agents: &mut Vec<Arc<str>>) ->
     if agent == agents.len() {
         agents.push(text(unpacker.bytes()?).into());
     }
-    let user_agent = agents.get(agent).cloned().ok_or(Error::Corrupt("a check-in has an unknown user agent"))?;
-    let message = if flags & HAS_MESSAGE == 0 { String::new() } else { text(unpacker.bytes()?) };
-    let body = if flags & HAS_BODY == 0 { Vec::new() } else { unpacker.bytes()?.to_vec() };
+    let user_agent = agents
+        .get(agent)
+        .cloned()
+        .ok_or(Error::Corrupt("a check-in has an unknown user agent"))?;
+    let message = if flags & HAS_MESSAGE == 0 {
+        String::new()
+    } else {
+        text(unpacker.bytes()?)
+    };
+    let body = if flags & HAS_BODY == 0 {
+        Vec::new()
+    } else {
+        unpacker.bytes()?.to_vec()
+    };
     Ok(CheckinRecord {
         monitor,
         checkin: Checkin { at, signal, run },
@@ -277,7 +311,10 @@ fn checkin(unpacker: &mut Unpacker<'_>, at: Time, agents: &mut Vec<Arc<str>>) ->
 }
 
 fn array<const N: usize>(unpacker: &mut Unpacker<'_>) -> Result<[u8; N], Error> {
-    unpacker.take(N)?.try_into().map_err(|_| Error::Corrupt("a packed record ends early"))
+    unpacker
+        .take(N)?
+        .try_into()
+        .map_err(|_| Error::Corrupt("a packed record ends early"))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -322,14 +359,21 @@ pub fn pack_commands(commands: &[Command]) -> Result<Vec<u8>, Error> {
             Action::Pause => ActionDocument::Pause,
             Action::Resume => ActionDocument::Resume,
             Action::Delete => ActionDocument::Delete,
-            Action::Acknowledge { incident, note } => ActionDocument::Acknowledge { incident, note },
+            Action::Acknowledge { incident, note } => {
+                ActionDocument::Acknowledge { incident, note }
+            }
             Action::Resolve { incident, note } => ActionDocument::Resolve { incident, note },
             Action::Note { incident, note } => ActionDocument::Note { incident, note },
             Action::Configure => ActionDocument::Configure,
         };
-        let document =
-            CommandDocument { at: command.at.as_micros(), monitor: command.monitor, by: command.by.clone(), action };
-        let json = serde_json::to_vec(&document).map_err(|_| Error::Corrupt("a command cannot be written"))?;
+        let document = CommandDocument {
+            at: command.at.as_micros(),
+            monitor: command.monitor,
+            by: command.by.clone(),
+            action,
+        };
+        let json = serde_json::to_vec(&document)
+            .map_err(|_| Error::Corrupt("a command cannot be written"))?;
         packer.byte(COMMAND);
         packer.bytes(&json);
     }
@@ -337,8 +381,8 @@ pub fn pack_commands(commands: &[Command]) -> Result<Vec<u8>, Error> {
 }
 
 fn command(json: &[u8]) -> Result<Command, Error> {
-    let document: CommandDocument =
-        serde_json::from_slice(json).map_err(|_| Error::Corrupt("a command in the log cannot be read"))?;
+    let document: CommandDocument = serde_json::from_slice(json)
+        .map_err(|_| Error::Corrupt("a command in the log cannot be read"))?;
     let action = match document.action {
         ActionDocument::Create(settings) => Action::Create(Arc::new(settings.settings()?)),
         ActionDocument::Edit(settings) => Action::Edit(Arc::new(settings.settings()?)),
@@ -350,7 +394,12 @@ fn command(json: &[u8]) -> Result<Command, Error> {
         ActionDocument::Note { incident, note } => Action::Note { incident, note },
         ActionDocument::Configure => Action::Configure,
     };
-    Ok(Command { at: Time::from_micros(document.at), monitor: document.monitor, by: document.by, action })
+    Ok(Command {
+        at: Time::from_micros(document.at),
+        monitor: document.monitor,
+        by: document.by,
+        action,
+    })
 }
 
 #[cfg(test)]
@@ -360,7 +409,11 @@ mod tests {
     fn record(monitor: MonitorId, signal: Signal) -> CheckinRecord {
         CheckinRecord {
             monitor,
-            checkin: Checkin { at: Time::from_seconds(1_000), signal, run: None },
+            checkin: Checkin {
+                at: Time::from_seconds(1_000),
+                signal,
+                run: None,
+            },
             previous: Position::NONE,
             method: Method::Get,
             source: Some(IpAddr::from([192, 0, 2, 1])),
@@ -377,7 +430,11 @@ mod tests {
         let records = [
             record(1, Signal::Success),
             CheckinRecord {
-                checkin: Checkin { at: Time::from_seconds(1_002), signal: Signal::Exit(137), run: Some(u128::MAX) },
+                checkin: Checkin {
+                    at: Time::from_seconds(1_002),
+                    signal: Signal::Exit(137),
+                    run: Some(u128::MAX),
+                },
                 previous: Position::new(7, 1 << 39),
                 method: Method::Post,
                 source: Some(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
@@ -386,7 +443,11 @@ mod tests {
                 body_truncated: true,
                 ..record(4_000_000, Signal::Success)
             },
-            CheckinRecord { source: None, user_agent: "".into(), ..record(3, Signal::Start) },
+            CheckinRecord {
+                source: None,
+                user_agent: "".into(),
+                ..record(3, Signal::Start)
+            },
         ];
         let mut packer = BatchPacker::new(at);
         for record in &records {
@@ -402,12 +463,22 @@ mod tests {
         packer.push(&record(1, Signal::Success));
         let first = packer.packer.0.len();
         packer.push(&record(1_000_000, Signal::Success));
-        assert!(packer.finish().len() - first <= 16, "a second one of the same user agent");
+        assert!(
+            packer.finish().len() - first <= 16,
+            "a second one of the same user agent"
+        );
     }
 
     #[test]
     fn bytes_that_nobody_packed_are_refused_and_never_panic() {
-        for body in [&[9][..], &[1, 1], &[1, 1, 5, 0, 0x0f], &[1, 2, 200], &[1, 7], &[1, 1, 255, 255, 255, 255, 255, 255]] {
+        for body in [
+            &[9][..],
+            &[1, 1],
+            &[1, 1, 5, 0, 0x0f],
+            &[1, 2, 200],
+            &[1, 7],
+            &[1, 1, 255, 255, 255, 255, 255, 255],
+        ] {
             assert!(unpack(body, Time::from_seconds(0)).is_err(), "{body:?}");
         }
     }

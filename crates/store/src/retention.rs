@@ -23,24 +23,41 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn checkins(&self, monitor: MonitorId, from: Position, limit: usize) -> Result<Vec<FoundCheckin>, Error> {
+    pub async fn checkins(
+        &self,
+        monitor: MonitorId,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<FoundCheckin>, Error> {
         let mut found: Vec<FoundCheckin> = Vec::new();
         let mut next = from;
         while next != Position::NONE && found.len() < limit {
-            let Some((at, body)) = self.row_body(next.stream(), next.seq()).await? else { break };
+            let Some((at, body)) = self.row_body(next.stream(), next.seq()).await? else {
+                break;
+            };
             let mut previous = Position::NONE;
-            let mine: Vec<CheckinRecord> =
-                unpack_checkins(&body, at)?.into_iter().filter(|record| record.monitor == monitor).collect();
+            let mine: Vec<CheckinRecord> = unpack_checkins(&body, at)?
+                .into_iter()
+                .filter(|record| record.monitor == monitor)
+                .collect();
             if let Some(first) = mine.first() {
                 previous = first.previous;
             }
-            found.extend(mine.into_iter().rev().map(|record| FoundCheckin { position: next, record }));
+            found.extend(mine.into_iter().rev().map(|record| FoundCheckin {
+                position: next,
+                record,
+            }));
             next = previous;
         }
         if found.len() < limit {
             let kept = self.kept_checkins(monitor).await?;
-            found.extend(kept.into_iter().filter(|kept| kept.position <= next || next == Position::NONE));
-            found.dedup_by(|later, earlier| later.position == earlier.position && later.record == earlier.record);
+            found.extend(
+                kept.into_iter()
+                    .filter(|kept| kept.position <= next || next == Position::NONE),
+            );
+            found.dedup_by(|later, earlier| {
+                later.position == earlier.position && later.record == earlier.record
+            });
         }
         found.truncate(limit);
         Ok(found)
@@ -56,7 +73,10 @@ impl Store {
         rows.iter()
             .map(|row| {
                 let position = Position::from_u64(row.get::<i64, _>(0).cast_unsigned());
-                Ok(FoundCheckin { position, record: unpack_one(row.get(1))? })
+                Ok(FoundCheckin {
+                    position,
+                    record: unpack_one(row.get(1))?,
+                })
             })
             .collect()
     }
@@ -77,7 +97,9 @@ impl Store {
         is_kept: impl Fn(MonitorId, Position) -> bool,
     ) -> Result<u64, Error> {
         let attempted = || Error::attempted("drop old log rows");
-        let bounds = below.iter().map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
+        let bounds = below
+            .iter()
+            .map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
         let bounds = format!("{{{}}}", bounds.collect::<Vec<_>>().join(","));
         let rows = sqlx::query(
             "SELECT l.stream, l.seq, l.at, l.body FROM log l JOIN log_stream s ON s.stream = l.stream
@@ -139,7 +161,10 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn drop_kept(&self, is_kept: impl Fn(MonitorId, Position) -> bool) -> Result<(), Error> {
+    pub async fn drop_kept(
+        &self,
+        is_kept: impl Fn(MonitorId, Position) -> bool,
+    ) -> Result<(), Error> {
         let attempted = || Error::attempted("drop kept check-ins");
         let rows = sqlx::query("SELECT monitor_id, position FROM kept_checkin")
             .fetch_all(self.readers())
@@ -167,9 +192,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn log_bytes(&self) -> Result<u64, Error> {
-        let row = sqlx::query("SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = 'log' AND aggregate = TRUE")
-            .fetch_one(self.readers())
-            .await;
+        let row = sqlx::query(
+            "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = 'log' AND aggregate = TRUE",
+        )
+        .fetch_one(self.readers())
+        .await;
         match row {
             Ok(row) => Ok(row.get::<i64, _>(0).cast_unsigned()),
             // The dbstat table is not compiled in: the whole file is a safe upper bound.

@@ -25,7 +25,11 @@ pub(crate) struct SettingsDocument {
 #[serde(rename_all = "snake_case")]
 enum ScheduleDocument {
     Every(i64),
-    Cron { expression: String, timezone: String, dialect: String },
+    Cron {
+        expression: String,
+        timezone: String,
+        dialect: String,
+    },
 }
 
 impl SettingsDocument {
@@ -52,8 +56,16 @@ impl SettingsDocument {
     pub(crate) fn settings(&self) -> Result<Settings, Error> {
         let schedule = match &self.schedule {
             ScheduleDocument::Every(period) => Schedule::every(Span::from_micros(*period)),
-            ScheduleDocument::Cron { expression, timezone, dialect } => {
-                let dialect = if dialect == "kubernetes" { Dialect::Kubernetes } else { Dialect::Classic };
+            ScheduleDocument::Cron {
+                expression,
+                timezone,
+                dialect,
+            } => {
+                let dialect = if dialect == "kubernetes" {
+                    Dialect::Kubernetes
+                } else {
+                    Dialect::Classic
+                };
                 Schedule::cron(expression, timezone, dialect)
             }
         };

@@ -36,7 +36,12 @@ pub(crate) fn pack(monitor: &Monitor, settings_id: i64) -> Vec<u8> {
     });
     packer.varint(heartbeat.failures.into());
     packer.varint(heartbeat.successes.into());
-    for time in [heartbeat.since, heartbeat.last_end, heartbeat.awaited, monitor.last_checkin] {
+    for time in [
+        heartbeat.since,
+        heartbeat.last_end,
+        heartbeat.awaited,
+        monitor.last_checkin,
+    ] {
         packer.signed(time.as_micros());
     }
     packer.varint(monitor.last.as_u64());
@@ -74,7 +79,8 @@ pub(crate) fn unpack(
     if unpacker.byte()? != VERSION {
         return Err(Error::Corrupt("a monitor's state has an unknown version"));
     }
-    let settings = settings(unpacker.signed()?).ok_or(Error::Corrupt("a monitor's settings are missing"))?;
+    let settings =
+        settings(unpacker.signed()?).ok_or(Error::Corrupt("a monitor's settings are missing"))?;
     let flags = unpacker.byte()?;
     let state = match unpacker.byte()? {
         0 => State::New,
@@ -89,10 +95,33 @@ pub(crate) fn unpack(
     let (since, last_end, awaited, last_checkin) = (time()?, time()?, time()?, time()?);
     let last = Position::from_u64(unpacker.varint()?);
     let last_failing = Position::from_u64(unpacker.varint()?);
-    let rare = if flags & HAS_RARE == 0 { None } else { Some(Box::new(rare(&mut unpacker)?)) };
-    let incident = if flags & HAS_INCIDENT == 0 { None } else { Some(Box::new(incident(&mut unpacker)?)) };
-    let heartbeat = Heartbeat { state, failures, successes, since, last_end, awaited, rare };
-    Ok(Monitor { settings, heartbeat, incident, last_checkin, last, last_failing })
+    let rare = if flags & HAS_RARE == 0 {
+        None
+    } else {
+        Some(Box::new(rare(&mut unpacker)?))
+    };
+    let incident = if flags & HAS_INCIDENT == 0 {
+        None
+    } else {
+        Some(Box::new(incident(&mut unpacker)?))
+    };
+    let heartbeat = Heartbeat {
+        state,
+        failures,
+        successes,
+        since,
+        last_end,
+        awaited,
+        rare,
+    };
+    Ok(Monitor {
+        settings,
+        heartbeat,
+        incident,
+        last_checkin,
+        last,
+        last_failing,
+    })
 }
 
 fn rare(unpacker: &mut Unpacker<'_>) -> Result<Rare, Error> {
@@ -102,9 +131,16 @@ fn rare(unpacker: &mut Unpacker<'_>) -> Result<Rare, Error> {
     let mut runs = Vec::with_capacity(count.min(128));
     for _ in 0..count {
         let id = unpack_run_id(unpacker)?;
-        runs.push(Run { id, started: Time::from_micros(unpacker.signed()?) });
+        runs.push(Run {
+            id,
+            started: Time::from_micros(unpacker.signed()?),
+        });
     }
-    Ok(Rare { runs, ended, edited })
+    Ok(Rare {
+        runs,
+        ended,
+        edited,
+    })
 }
 
 fn incident(unpacker: &mut Unpacker<'_>) -> Result<Incident, Error> {
@@ -119,7 +155,13 @@ fn incident(unpacker: &mut Unpacker<'_>) -> Result<Incident, Error> {
     };
     let reopened = unpacker.small()?;
     let by_silence = unpacker.byte()? != 0;
-    Ok(Incident { number, phase, reopened, by_silence, started_at: Time::from_micros(unpacker.signed()?) })
+    Ok(Incident {
+        number,
+        phase,
+        reopened,
+        by_silence,
+        started_at: Time::from_micros(unpacker.signed()?),
+    })
 }
 
 fn run_id(packer: &mut Packer, id: Option<RunId>) {
@@ -133,7 +175,10 @@ fn unpack_run_id(unpacker: &mut Unpacker<'_>) -> Result<Option<RunId>, Error> {
     if unpacker.byte()? == 0 {
         return Ok(None);
     }
-    let bytes = unpacker.take(16)?.try_into().map_err(|_| Error::Corrupt("a run's id ends early"))?;
+    let bytes = unpacker
+        .take(16)?
+        .try_into()
+        .map_err(|_| Error::Corrupt("a run's id ends early"))?;
     Ok(Some(RunId::from_be_bytes(bytes)))
 }
 
@@ -144,7 +189,13 @@ pub(crate) fn pack_vector(vector: &Vector) -> Vec<u8> {
         packer.varint((*stream).into());
         packer.varint(reached.seq);
         packer.signed(reached.silence.at.as_micros());
-        packer.signed(reached.silence.slow_since.unwrap_or(Time::NEVER).as_micros());
+        packer.signed(
+            reached
+                .silence
+                .slow_since
+                .unwrap_or(Time::NEVER)
+                .as_micros(),
+        );
         packer.signed(reached.put.as_micros());
         packer.byte(reached.ended.into());
     }
@@ -159,10 +210,19 @@ pub(crate) fn unpack_vector(bytes: &[u8]) -> Result<Vector, Error> {
         let stream = unpacker.small()?;
         let seq = unpacker.varint()?;
         let at = Time::from_micros(unpacker.signed()?);
-        let slow_since = Some(Time::from_micros(unpacker.signed()?)).filter(|time| *time != Time::NEVER);
+        let slow_since =
+            Some(Time::from_micros(unpacker.signed()?)).filter(|time| *time != Time::NEVER);
         let put = Time::from_micros(unpacker.signed()?);
         let ended = unpacker.byte()? != 0;
-        vector.insert(stream, Reached { seq, silence: Silence { at, slow_since }, put, ended });
+        vector.insert(
+            stream,
+            Reached {
+                seq,
+                silence: Silence { at, slow_since },
+                put,
+                ended,
+            },
+        );
     }
     Ok(vector)
 }
@@ -180,12 +240,25 @@ mod tests {
             Span::from_seconds(5),
         ));
         let mut monitor = Monitor::new(Arc::clone(&settings), Time::from_seconds(5));
-        let read = |monitor: &Monitor| unpack(&pack(monitor, 9), |id| (id == 9).then(|| Arc::clone(&settings)));
+        let read = |monitor: &Monitor| {
+            unpack(&pack(monitor, 9), |id| {
+                (id == 9).then(|| Arc::clone(&settings))
+            })
+        };
         assert_eq!(read(&monitor).unwrap(), monitor);
         monitor.heartbeat.state = State::Down;
         monitor.heartbeat.awaited = Time::from_seconds(70);
         monitor.heartbeat.rare = Some(Box::new(Rare {
-            runs: vec![Run { id: Some(3), started: Time::from_seconds(1) }, Run { id: None, started: Time::MIN }],
+            runs: vec![
+                Run {
+                    id: Some(3),
+                    started: Time::from_seconds(1),
+                },
+                Run {
+                    id: None,
+                    started: Time::MIN,
+                },
+            ],
             ended: Some(u128::MAX),
             edited: Time::MIN,
         }));
@@ -204,8 +277,19 @@ mod tests {
     fn a_vector_is_read_back_as_it_was_written() {
         let mut vector = Vector::new();
         for (stream, slow_since) in [(0, None), (7, Some(Time::from_seconds(3)))] {
-            let silence = Silence { at: Time::from_seconds(9), slow_since };
-            vector.insert(stream, Reached { seq: 44, silence, put: Time::from_seconds(10), ended: stream == 7 });
+            let silence = Silence {
+                at: Time::from_seconds(9),
+                slow_since,
+            };
+            vector.insert(
+                stream,
+                Reached {
+                    seq: 44,
+                    silence,
+                    put: Time::from_seconds(10),
+                    ended: stream == 7,
+                },
+            );
         }
         assert_eq!(unpack_vector(&pack_vector(&vector)).unwrap(), vector);
     }

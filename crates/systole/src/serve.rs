@@ -43,7 +43,9 @@ async fn run(config: ServeConfig, listener: Option<TcpListener>) -> Result<(), F
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: requests under way and the queue are finished; a second signal ends at once");
+        tracing::info!(
+            "stopping: requests under way and the queue are finished; a second signal ends at once"
+        );
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -111,7 +113,11 @@ fn greet(config: &ServeConfig, server: &systole_server::serve::Server) -> Result
 }
 
 const fn scheme(config: &ServeConfig) -> &'static str {
-    if config.tls.is_some() { "https" } else { "http" }
+    if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Lines that show the whole way, from a heartbeat to its recovery, without an edit, an account or a browser.
@@ -121,7 +127,11 @@ fn demonstration(config: &ServeConfig, base_url: &str) -> Result<String, Failure
     let token = systole_server::keys::random_uuid().map_err(Failure::failed)?;
     let loopback = std::net::IpAddr::from([127, 0, 0, 1]);
     let mut text = String::new();
-    if !config.outbound_allow.iter().any(|net| net.contains(&loopback)) {
+    if !config
+        .outbound_allow
+        .iter()
+        .any(|net| net.contains(&loopback))
+    {
         text += "\nchannels may not reach this machine, which the lines below need: start with --outbound-allow 127.0.0.1/32\n";
     }
     text += &format!(
@@ -158,5 +168,9 @@ in a second terminal, paste:
 /// As a shell reads it back.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

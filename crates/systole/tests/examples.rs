@@ -23,15 +23,23 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let data = tempfile::tempdir().unwrap();
-        let mut process = command(&["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "off", "--data-dir"])
-            .arg(data.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process = command(&[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics-listen",
+            "off",
+            "--data-dir",
+        ])
+        .arg(data.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let listening = lines.by_ref().map(Result::unwrap).find_map(|line| {
-            line.strip_prefix("listening on ").map(str::to_owned)
-        });
+        let listening = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find_map(|line| line.strip_prefix("listening on ").map(str::to_owned));
         let url = listening.expect("the server ends without saying where it listens");
         // What it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
@@ -42,17 +50,26 @@ impl Server {
         let output = command(arguments)
             .env("SYSTOLE_SERVER", &self.url)
             .env("SYSTOLE_TOKEN_FILE", self.data.path().join("local-token"))
-            .env("SYSTOLE_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+            .env(
+                "SYSTOLE_WEBHOOK_SECRET",
+                "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+            )
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
     /// A monitor as `systole get` shows it.
     fn monitor(&self, name: &str) -> Value {
-        let found: Value = serde_json::from_str(&self.client(&["get", "monitors", name, "-o", "json"])).unwrap();
+        let found: Value =
+            serde_json::from_str(&self.client(&["get", "monitors", name, "-o", "json"])).unwrap();
         let items = found.get("items").cloned().unwrap_or(found);
         match items {
             Value::Array(mut items) => items.pop().unwrap(),
@@ -62,10 +79,22 @@ impl Server {
 
     /// Runs a script in which host and job alone are others.
     fn run(&self, script: &str, environment: &[(&str, &str)]) -> String {
-        let script = JOBS.iter().fold(script.replace(HOST, &self.url), |script, job| script.replace(job, "true"));
-        let output = Command::new("sh").arg("-c").arg(&script).envs(environment.iter().copied()).output().unwrap();
+        let script = JOBS
+            .iter()
+            .fold(script.replace(HOST, &self.url), |script, job| {
+                script.replace(job, "true")
+            });
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(&script)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && errors.is_empty(), "{script}\n{errors}");
+        assert!(
+            output.status.success() && errors.is_empty(),
+            "{script}\n{errors}"
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -90,7 +119,12 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("examples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("examples")
+        .join(name)
 }
 
 /// The script of the manifest's last container.
@@ -104,22 +138,46 @@ fn script(manifest: &str) -> String {
 #[test]
 fn the_examples_do_what_they_say() {
     let server = Server::start();
-    let documents = ["heartbeats.yaml", "webhook.yaml"].map(|name| example(name).display().to_string());
+    let documents =
+        ["heartbeats.yaml", "webhook.yaml"].map(|name| example(name).display().to_string());
     for round in ["first", "again"] {
         for document in &documents {
             server.client(&["apply", "-f", document]);
         }
-        assert_eq!(server.monitor("queue-worker")["state"], "new", "applied the {round} time");
+        assert_eq!(
+            server.monitor("queue-worker")["state"],
+            "new",
+            "applied the {round} time"
+        );
     }
     for (name, manifest, variable, whole_url) in [
-        ("invoice-generator", "kubernetes/last-command.yaml", "ALERT24_HB_TOKEN", false),
-        ("nightly-backup", "kubernetes/after-an-init-container.yaml", "ALERT24_HB_TOKEN", false),
-        ("nightly-report", "kubernetes/url-from-a-secret.yaml", "VIGILMON_HEARTBEAT_URL", true),
+        (
+            "invoice-generator",
+            "kubernetes/last-command.yaml",
+            "ALERT24_HB_TOKEN",
+            false,
+        ),
+        (
+            "nightly-backup",
+            "kubernetes/after-an-init-container.yaml",
+            "ALERT24_HB_TOKEN",
+            false,
+        ),
+        (
+            "nightly-report",
+            "kubernetes/url-from-a-secret.yaml",
+            "VIGILMON_HEARTBEAT_URL",
+            true,
+        ),
     ] {
         let monitor = server.monitor(name);
         assert_eq!(monitor["state"], "new", "{name}");
         let token = monitor["token"].as_str().unwrap();
-        let value = if whole_url { format!("{}/heartbeat/{token}", server.url) } else { token.to_owned() };
+        let value = if whole_url {
+            format!("{}/heartbeat/{token}", server.url)
+        } else {
+            token.to_owned()
+        };
         server.run(&script(manifest), &[(variable, &value)]);
         assert_eq!(server.monitor(name)["state"], "up", "{manifest}");
     }
@@ -128,7 +186,11 @@ fn the_examples_do_what_they_say() {
 #[test]
 fn every_curl_line_is_a_check_in() {
     let server = Server::start();
-    server.client(&["apply", "-f", &example("heartbeats.yaml").display().to_string()]);
+    server.client(&[
+        "apply",
+        "-f",
+        &example("heartbeats.yaml").display().to_string(),
+    ]);
     let monitor = server.monitor("queue-worker");
     let text = std::fs::read_to_string(example("curl.sh")).unwrap();
     let answers = server.run(&text, &[("TOKEN", monitor["token"].as_str().unwrap())]);

@@ -81,31 +81,53 @@ impl Engine {
             pass: None,
             settings: HashSet::new(),
         };
-        let highest = boot.monitors.iter().map(|booted| booted.id as usize + 1).max().unwrap_or(0);
+        let highest = boot
+            .monitors
+            .iter()
+            .map(|booted| booted.id as usize + 1)
+            .max()
+            .unwrap_or(0);
         engine.places.reserve_exact(highest);
         engine.places.resize_with(highest, || None);
         let mut of = vec![0; highest];
-        for BootedMonitor { id, cut, mut monitor } in boot.monitors {
+        for BootedMonitor {
+            id,
+            cut,
+            mut monitor,
+        } in boot.monitors
+        {
             monitor.settings = engine.shared(&monitor.settings);
             of[id as usize] = index_of_cut.get(&cut).copied().unwrap_or(0);
             engine.put(id, monitor, false);
         }
-        engine.bases = Some(Bases { vectors, of, newest });
+        engine.bases = Some(Bases {
+            vectors,
+            of,
+            newest,
+        });
         engine.forget_passed_bases();
         engine
     }
 
     /// A record is folded into a monitor only if its row's base does not hold it yet.
     pub(super) fn is_above_base(&self, id: MonitorId, position: Position) -> bool {
-        let Some(bases) = &self.bases else { return true };
-        let Some(base) = bases.of.get(id as usize) else { return true };
-        bases.vectors[*base as usize].get(&position.stream()).is_none_or(|reached| position.seq() > reached.seq)
+        let Some(bases) = &self.bases else {
+            return true;
+        };
+        let Some(base) = bases.of.get(id as usize) else {
+            return true;
+        };
+        bases.vectors[*base as usize]
+            .get(&position.stream())
+            .is_none_or(|reached| position.seq() > reached.seq)
     }
 
     pub(super) fn forget_passed_bases(&mut self) {
         let passed = |bases: &Bases| {
             bases.newest.iter().all(|(stream, base)| {
-                self.vector.get(stream).is_some_and(|reached| reached.seq >= base.seq)
+                self.vector
+                    .get(stream)
+                    .is_some_and(|reached| reached.seq >= base.seq)
             })
         };
         if self.bases.as_ref().is_some_and(passed) {

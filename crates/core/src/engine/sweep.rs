@@ -53,7 +53,12 @@ impl Engine {
         remaining.extend(self.backlog.keys());
         remaining.sort_unstable_by(|a, b| b.cmp(a));
         remaining.dedup();
-        self.pass = Some(Pass { cut: self.version, vector: self.vector.clone(), remaining, waiting: Vec::new() });
+        self.pass = Some(Pass {
+            cut: self.version,
+            vector: self.vector.clone(),
+            remaining,
+            waiting: Vec::new(),
+        });
     }
 
     /// Whether a pass is under way.
@@ -69,7 +74,10 @@ impl Engine {
         let mut pass = self.pass.take()?;
         if pass.remaining.is_empty() {
             let backlog = &self.backlog;
-            let (waiting, settled) = pass.waiting.drain(..).partition(|id| backlog.contains_key(id));
+            let (waiting, settled) = pass
+                .waiting
+                .drain(..)
+                .partition(|id| backlog.contains_key(id));
             pass.waiting = waiting;
             pass.remaining = settled;
             pass.remaining.sort_unstable_by(|a, b| b.cmp(a));
@@ -92,19 +100,30 @@ impl Engine {
             let finished = finished(&pass.vector);
             let mut vector = pass.vector.clone();
             vector.retain(|stream, _| !finished.contains(stream));
-            SweepEnd { cut: pass.cut, vector, finished }
+            SweepEnd {
+                cut: pass.cut,
+                vector,
+                finished,
+            }
         });
         self.pass = Some(pass);
         if rows.is_empty() && end.is_none() {
             return None;
         }
         let outages = self.unsaved_outages.clone();
-        Some(Sweep { cut: self.version, vector: self.vector.clone(), rows, outages, end })
+        Some(Sweep {
+            cut: self.version,
+            vector: self.vector.clone(),
+            rows,
+            outages,
+            end,
+        })
     }
 
     /// The chunk is durable.
     pub fn swept(&mut self, sweep: &Sweep) {
-        self.unsaved_outages.retain(|known| !sweep.outages.contains(known));
+        self.unsaved_outages
+            .retain(|known| !sweep.outages.contains(known));
         if let Some(end) = &sweep.end {
             self.pass = None;
             for stream in &end.finished {
@@ -117,6 +136,12 @@ impl Engine {
 /// Streams that have ended and are wholly below the checkpoint. The one that ended last stays as long as no other is
 /// open: the silence after it is counted from its end.
 fn finished(vector: &Vector) -> Vec<u32> {
-    let open = vector.iter().any(|(stream, reached)| *stream != CONFIGURATION && !reached.ended);
-    vector.iter().filter(|(stream, reached)| open && **stream != CONFIGURATION && reached.ended).map(|(s, _)| *s).collect()
+    let open = vector
+        .iter()
+        .any(|(stream, reached)| *stream != CONFIGURATION && !reached.ended);
+    vector
+        .iter()
+        .filter(|(stream, reached)| open && **stream != CONFIGURATION && reached.ended)
+        .map(|(s, _)| *s)
+        .collect()
 }

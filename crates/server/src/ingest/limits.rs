@@ -20,7 +20,10 @@ pub struct RefusedLimit {
 impl RefusedLimit {
     /// Counts one refused request; answers how long the sender must wait once there were too many.
     pub fn refuse(&self, source: IpAddr, now: Time) -> Option<Span> {
-        let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut counts = self
+            .counts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if counts.len() >= ADDRESSES_MAX && !counts.contains_key(&source) {
             counts.retain(|_, (since, _)| now.since(*since) < PERIOD);
             if counts.len() >= ADDRESSES_MAX {
@@ -49,7 +52,11 @@ mod tests {
             assert_eq!(limit.refuse(source, at(100)), None);
         }
         assert_eq!(limit.refuse(source, at(110)), Some(Span::from_seconds(50)));
-        assert_eq!(limit.refuse(IpAddr::from([192, 0, 2, 8]), at(110)), None, "another address");
+        assert_eq!(
+            limit.refuse(IpAddr::from([192, 0, 2, 8]), at(110)),
+            None,
+            "another address"
+        );
         assert_eq!(limit.refuse(source, at(160)), None, "the next minute");
     }
 }

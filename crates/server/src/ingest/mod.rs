@@ -68,7 +68,10 @@ impl Ingest {
             }
             // Stamped under the lock, so that stamps ascend within the stream.
             record.checkin.at = clock.now();
-            queue.pending.push(Pending { record, acknowledge });
+            queue.pending.push(Pending {
+                record,
+                acknowledge,
+            });
             // Whoever finds others waiting need not wake the writer again.
             if queue.pending.len() > 1 {
                 drop(queue);
@@ -101,6 +104,8 @@ impl Ingest {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

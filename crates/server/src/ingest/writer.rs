@@ -47,7 +47,12 @@ impl Writer {
             }
             last[index] = monitor.last;
         }
-        Writer { stream, seq: 1, last, given_up: false }
+        Writer {
+            stream,
+            seq: 1,
+            last,
+            given_up: false,
+        }
     }
 
     /// Appends until told to stop, then drains what is queued.
@@ -98,8 +103,18 @@ impl Writer {
             waiting.record.previous = self.previous(waiting.record.monitor, position);
             packer.push(&waiting.record);
         }
-        let body = if pending.is_empty() { Vec::new() } else { packer.finish() };
-        let batch = Batch { stream: self.stream, seq: self.seq, at, count: pending.len(), body };
+        let body = if pending.is_empty() {
+            Vec::new()
+        } else {
+            packer.finish()
+        };
+        let batch = Batch {
+            stream: self.stream,
+            seq: self.seq,
+            at,
+            count: pending.len(),
+            body,
+        };
         match append(app, &batch).await {
             Appended::Durable(put) => {
                 self.seq += 1;
@@ -163,8 +178,17 @@ async fn append(app: &App, batch: &Batch) -> Appended {
 fn acknowledge(app: &App, batch: &Batch, put: Time, pending: Vec<Pending>) {
     app.metrics.commits.inc();
     app.metrics.checkins.inc_by(pending.len() as u64);
-    let records = pending.iter().map(|waiting| Record::Checkin(waiting.record.monitor, waiting.record.checkin));
-    let row = Row { stream: batch.stream, seq: batch.seq, at: batch.at, put, records: records.collect(), end: false };
+    let records = pending
+        .iter()
+        .map(|waiting| Record::Checkin(waiting.record.monitor, waiting.record.checkin));
+    let row = Row {
+        stream: batch.stream,
+        seq: batch.seq,
+        at: batch.at,
+        put,
+        records: records.collect(),
+        end: false,
+    };
     app.engine.hand_over(Arc::new(row));
     for waiting in pending {
         // The sender has gone: its check-in counts all the same.

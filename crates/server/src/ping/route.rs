@@ -41,7 +41,8 @@ pub fn route(path: &str) -> Option<Target<'_>> {
     // Only what looks like a secret: everything else at the root is a page.
     let rest = path.strip_prefix('/')?;
     let first = rest.as_bytes().get(..36)?;
-    (is_uuid(first) && matches!(rest.as_bytes().get(36), None | Some(b'/'))).then(|| native(Dialect::Hosted, rest))?
+    (is_uuid(first) && matches!(rest.as_bytes().get(36), None | Some(b'/')))
+        .then(|| native(Dialect::Hosted, rest))?
 }
 
 fn native(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
@@ -50,7 +51,12 @@ fn native(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
     let (third, rest) = rest.map_or((None, None), |rest| (Some(part(rest).0), part(rest).1));
     // Too deep: it is still a request for a check-in, and none that exists.
     let third = if rest.is_some() { Some("") } else { third };
-    (!first.is_empty()).then_some(Target { dialect, first, second, third })
+    (!first.is_empty()).then_some(Target {
+        dialect,
+        first,
+        second,
+        third,
+    })
 }
 
 /// Up to the next slash, and what follows it. By hand: this is asked for every check-in.
@@ -63,7 +69,12 @@ fn part(text: &str) -> (&str, Option<&str>) {
 
 fn one(dialect: Dialect, rest: &str) -> Option<Target<'_>> {
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    (!rest.is_empty() && !rest.contains('/')).then_some(Target { dialect, first: rest, second: None, third: None })
+    (!rest.is_empty() && !rest.contains('/')).then_some(Target {
+        dialect,
+        first: rest,
+        second: None,
+        third: None,
+    })
 }
 
 /// Dashed and in lower case, as tokens are made.
@@ -85,7 +96,9 @@ impl<'a> Target<'a> {
         let slug = self.second.filter(|slug| {
             !slug.is_empty()
                 && slug.len() <= 100
-                && slug.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && slug
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         })?;
         matches!(self.dialect, Dialect::Native | Dialect::Hosted).then_some((self.first, slug))
     }
@@ -116,9 +129,10 @@ fn suffix(suffix: Option<&str>) -> Result<Signal, Refusal> {
         Some("start") => Ok(Signal::Start),
         Some("fail") => Ok(Signal::Fail),
         Some("log") => Ok(Signal::Log),
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map(Signal::Exit).map_err(|_| Refusal::Malformed("invalid url format"))
-        }
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => digits
+            .parse()
+            .map(Signal::Exit)
+            .map_err(|_| Refusal::Malformed("invalid url format")),
         Some(_) => Err(Refusal::NotFound),
     }
 }
@@ -131,7 +145,14 @@ mod tests {
 
     #[test]
     fn every_dialect_names_a_token() {
-        for path in ["/ping/{}", "/ping/{}/", "/{}", "/api/hb/{}", "/v1/heartbeat/{}", "/heartbeat/{}"] {
+        for path in [
+            "/ping/{}",
+            "/ping/{}/",
+            "/{}",
+            "/api/hb/{}",
+            "/v1/heartbeat/{}",
+            "/heartbeat/{}",
+        ] {
             let path = path.replace("{}", UUID);
             let target = route(&path).unwrap();
             assert_eq!(target.token(), Some(UUID), "{path}");
@@ -142,13 +163,29 @@ mod tests {
     #[test]
     fn the_suffix_says_what_it_means() {
         for (suffix, signal) in [
-            ("start", Signal::Start), ("fail", Signal::Fail), ("log", Signal::Log), ("0", Signal::Exit(0)),
-            ("00", Signal::Exit(0)), ("137", Signal::Exit(137)), ("255", Signal::Exit(255)),
+            ("start", Signal::Start),
+            ("fail", Signal::Fail),
+            ("log", Signal::Log),
+            ("0", Signal::Exit(0)),
+            ("00", Signal::Exit(0)),
+            ("137", Signal::Exit(137)),
+            ("255", Signal::Exit(255)),
         ] {
             let path = format!("/ping/{UUID}/{suffix}");
-            assert!(route(&path).unwrap().signal().is_ok_and(|found| found == signal), "{suffix}");
+            assert!(
+                route(&path)
+                    .unwrap()
+                    .signal()
+                    .is_ok_and(|found| found == signal),
+                "{suffix}"
+            );
         }
-        for (suffix, malformed) in [("256", true), ("99999999999", true), ("-1", false), ("bogus", false)] {
+        for (suffix, malformed) in [
+            ("256", true),
+            ("99999999999", true),
+            ("-1", false),
+            ("bogus", false),
+        ] {
             let path = format!("/ping/{UUID}/{suffix}");
             match route(&path).unwrap().signal() {
                 Err(Refusal::Malformed(_)) => assert!(malformed, "{suffix}"),
@@ -161,19 +198,42 @@ mod tests {
     #[test]
     fn a_ping_key_goes_with_a_slug() {
         for (path, by_name) in [
-            ("/ping/abcdefghijklmnop/nightly-backup", Some("nightly-backup")),
-            ("/ping/abcdefghijklmnop/nightly-backup/fail", Some("nightly-backup")),
+            (
+                "/ping/abcdefghijklmnop/nightly-backup",
+                Some("nightly-backup"),
+            ),
+            (
+                "/ping/abcdefghijklmnop/nightly-backup/fail",
+                Some("nightly-backup"),
+            ),
             ("/ping/abcdefghijklmnop/with.dot", None),
             ("/ping/abcdefghijklmnop", None),
         ] {
-            assert_eq!(route(path).unwrap().by_name().map(|(_, slug)| slug), by_name, "{path}");
+            assert_eq!(
+                route(path).unwrap().by_name().map(|(_, slug)| slug),
+                by_name,
+                "{path}"
+            );
         }
-        assert!(route("/ping/abcdefghijklmnop/nightly/").unwrap().signal_by_name().is_err());
+        assert!(
+            route("/ping/abcdefghijklmnop/nightly/")
+                .unwrap()
+                .signal_by_name()
+                .is_err()
+        );
     }
 
     #[test]
     fn other_paths_are_not_check_ins() {
-        for path in ["/", "/monitors/mon_1", "/incidents/12", "/api/v1/monitors", "/ping/", "/sign-in", "/setup"] {
+        for path in [
+            "/",
+            "/monitors/mon_1",
+            "/incidents/12",
+            "/api/v1/monitors",
+            "/ping/",
+            "/sign-in",
+            "/setup",
+        ] {
             assert_eq!(route(path), None, "{path}");
         }
     }

@@ -148,7 +148,10 @@ pub fn run_chart(runs: &[Run], slots: &[Time], limit: Option<Span>, now: Time) -
     let mut summary = format!("{}: {}", count(runs.len(), "run"), tally(&outcomes));
     if let Some(longest) = longest {
         // One that is running has taken nothing yet.
-        let ended = runs.iter().filter(|run| run.outcome != Outcome::Running).filter_map(|run| run.duration);
+        let ended = runs
+            .iter()
+            .filter(|run| run.outcome != Outcome::Running)
+            .filter_map(|run| run.duration);
         if ended.max() == Some(longest) {
             let _ = write!(summary, "; the longest took {}", took(longest));
         }

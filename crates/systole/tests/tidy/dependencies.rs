@@ -12,10 +12,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("systole-core", &[]),
     ("systole-wire", &[]),
     ("systole-store", &["systole-core"]),
-    ("systole-server", &["systole-core", "systole-store", "systole-wire"]),
-    ("systole", &["systole-core", "systole-server", "systole-wire"]),
+    (
+        "systole-server",
+        &["systole-core", "systole-store", "systole-wire"],
+    ),
+    (
+        "systole",
+        &["systole-core", "systole-server", "systole-wire"],
+    ),
     ("systole-sim", &["systole-core", "systole-store"]),
-    ("systole-bench", &["systole-core", "systole-server", "systole-store"]),
+    (
+        "systole-bench",
+        &["systole-core", "systole-server", "systole-store"],
+    ),
 ];
 
 /// All that the core may use: nothing that reads a clock, a disk, a network or the environment.
@@ -35,7 +44,10 @@ fn crates_know_only_whom_they_may() {
     let mut wrong = Vec::new();
     for package in own() {
         let Some((_, allowed)) = EDGES.iter().find(|(name, _)| *name == package.name) else {
-            wrong.push(format!("{}: a new crate needs a line in EDGES and in ARCHITECTURE.md", package.name));
+            wrong.push(format!(
+                "{}: a new crate needs a line in EDGES and in ARCHITECTURE.md",
+                package.name
+            ));
             continue;
         };
         for (name, kind) in &package.dependencies {
@@ -47,7 +59,9 @@ fn crates_know_only_whom_they_may() {
                 wrong.push(format!("{} must not use {name}", package.name));
             }
             if package.name == "systole-core" && kind != "dev" && !CORE.contains(&name.as_str()) {
-                wrong.push(format!("systole-core must stay pure, it must not use {name}"));
+                wrong.push(format!(
+                    "systole-core must stay pure, it must not use {name}"
+                ));
             }
         }
     }
@@ -57,15 +71,25 @@ fn crates_know_only_whom_they_may() {
 #[test]
 fn licences_are_of_the_allowed_ones() {
     let policy = policy();
-    let allowed: BTreeSet<&str> =
-        policy["licenses"]["allow"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    let allowed: BTreeSet<&str> = policy["licenses"]["allow"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one.as_str().unwrap())
+        .collect();
     let mut used = BTreeSet::new();
     let mut wrong = Vec::new();
     for package in packages().values() {
         // `MIT/Apache-2.0` is how old manifests say "or".
-        let read = package.license.as_deref().map(|text| Expression::parse_mode(text, ParseMode::LAX));
+        let read = package
+            .license
+            .as_deref()
+            .map(|text| Expression::parse_mode(text, ParseMode::LAX));
         let Some(Ok(expression)) = read else {
-            wrong.push(format!("{} {}: no licence that can be read: {:?}", package.name, package.version, package.license));
+            wrong.push(format!(
+                "{} {}: no licence that can be read: {:?}",
+                package.name, package.version, package.license
+            ));
             continue;
         };
         let fits = expression.evaluate(|requirement| {
@@ -75,10 +99,17 @@ fn licences_are_of_the_allowed_ones() {
             known.is_some()
         });
         if !fits {
-            wrong.push(format!("{} {}: {expression}", package.name, package.version));
+            wrong.push(format!(
+                "{} {}: {expression}",
+                package.name, package.version
+            ));
         }
     }
-    wrong.extend(allowed.difference(&used).map(|name| format!("{name} is allowed in deny.toml, and nobody uses it")));
+    wrong.extend(
+        allowed
+            .difference(&used)
+            .map(|name| format!("{name} is allowed in deny.toml, and nobody uses it")),
+    );
     assert_none("licences", &wrong);
 }
 
@@ -87,9 +118,18 @@ fn everything_comes_from_the_public_registry() {
     let strangers: Vec<String> = packages()
         .values()
         .filter(|package| {
-            package.source.as_deref().is_some_and(|source| source != "registry+https://github.com/rust-lang/crates.io-index")
+            package.source.as_deref().is_some_and(|source| {
+                source != "registry+https://github.com/rust-lang/crates.io-index"
+            })
         })
-        .map(|package| format!("{} {}: {}", package.name, package.version, package.source.as_deref().unwrap_or_default()))
+        .map(|package| {
+            format!(
+                "{} {}: {}",
+                package.name,
+                package.version,
+                package.source.as_deref().unwrap_or_default()
+            )
+        })
         .collect();
     assert_none("dependencies from elsewhere", &strangers);
 }
@@ -98,10 +138,17 @@ fn everything_comes_from_the_public_registry() {
 fn a_crate_comes_in_one_version_unless_deny_toml_says_why() {
     let policy = policy();
     let skips = policy["bans"]["skip"].as_array().unwrap();
-    let mut unused: BTreeSet<&str> = skips.iter().map(|skip| skip["crate"].as_str().unwrap()).collect();
+    let mut unused: BTreeSet<&str> = skips
+        .iter()
+        .map(|skip| skip["crate"].as_str().unwrap())
+        .collect();
     let mut wrong = Vec::new();
     for skip in skips {
-        if skip.get("reason").and_then(toml::Value::as_str).is_none_or(str::is_empty) {
+        if skip
+            .get("reason")
+            .and_then(toml::Value::as_str)
+            .is_none_or(str::is_empty)
+        {
             wrong.push(format!("{} is skipped without a reason", skip["crate"]));
         }
     }
@@ -110,12 +157,24 @@ fn a_crate_comes_in_one_version_unless_deny_toml_says_why() {
         versions.entry(name).or_default().push(version);
     }
     for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
-        let left: Vec<&str> = versions.iter().copied().filter(|version| !is_skipped(name, version, &mut unused)).collect();
+        let left: Vec<&str> = versions
+            .iter()
+            .copied()
+            .filter(|version| !is_skipped(name, version, &mut unused))
+            .collect();
         if left.len() > 1 {
-            wrong.push(format!("{name} comes as {}: see `cargo tree -i {name}@{}`", left.join(" and "), left[0]));
+            wrong.push(format!(
+                "{name} comes as {}: see `cargo tree -i {name}@{}`",
+                left.join(" and "),
+                left[0]
+            ));
         }
     }
-    wrong.extend(unused.iter().map(|entry| format!("{entry} is skipped in deny.toml and matches no duplicate")));
+    wrong.extend(
+        unused
+            .iter()
+            .map(|entry| format!("{entry} is skipped in deny.toml and matches no duplicate")),
+    );
     assert_none("duplicate dependencies", &wrong);
 }
 
@@ -123,7 +182,10 @@ fn a_crate_comes_in_one_version_unless_deny_toml_says_why() {
 fn is_skipped(name: &str, version: &str, unused: &mut BTreeSet<&str>) -> bool {
     let matching = unused.iter().copied().find(|entry| {
         entry.split_once('@').is_some_and(|(skipped, prefix)| {
-            skipped == name && version.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            skipped == name
+                && version
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     });
     matching.is_some_and(|entry| unused.remove(entry))

@@ -28,16 +28,29 @@ fn check_part(name: &str, part: &str, lines: &str) {
     static WRITING: Mutex<()> = Mutex::new(());
     let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let text = std::fs::read_to_string(root().join(name)).unwrap();
-    let (begin, end) = (format!("<!-- generated: {part} -->\n"), format!("<!-- end: {part} -->"));
-    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{name} has no mark {begin}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{name} has no mark {end}"));
+    let (begin, end) = (
+        format!("<!-- generated: {part} -->\n"),
+        format!("<!-- end: {part} -->"),
+    );
+    let (before, rest) = text
+        .split_once(&begin)
+        .unwrap_or_else(|| panic!("{name} has no mark {begin}"));
+    let (_, after) = rest
+        .split_once(&end)
+        .unwrap_or_else(|| panic!("{name} has no mark {end}"));
     check(name, &format!("{before}{begin}{lines}{end}{after}"));
 }
 
 #[test]
 fn the_settings_are_those_of_the_program() {
-    let output = Command::new(env!("CARGO_BIN_EXE_systole")).args(["reference", "configuration"]).output().unwrap();
-    check("docs/configuration.md", &String::from_utf8(output.stdout).unwrap());
+    let output = Command::new(env!("CARGO_BIN_EXE_systole"))
+        .args(["reference", "configuration"])
+        .output()
+        .unwrap();
+    check(
+        "docs/configuration.md",
+        &String::from_utf8(output.stdout).unwrap(),
+    );
 }
 
 #[test]
@@ -64,9 +77,21 @@ fn the_metrics_are_those_of_the_server() {
     let mut table = String::from("| metric | kind | meaning |\n|---|---|---|\n");
     for call in source.split(".register(").skip(1) {
         let mut literals = call.split('"');
-        let (Some(name), Some(help)) = (literals.nth(1), literals.nth(1)) else { continue };
-        let Some(field) = call.split("self.").nth(1).and_then(|rest| rest.split('.').next()) else { continue };
-        let declared = source.split(&format!(" {field}: ")).nth(1).and_then(|rest| rest.split(",\n").next()).unwrap();
+        let (Some(name), Some(help)) = (literals.nth(1), literals.nth(1)) else {
+            continue;
+        };
+        let Some(field) = call
+            .split("self.")
+            .nth(1)
+            .and_then(|rest| rest.split('.').next())
+        else {
+            continue;
+        };
+        let declared = source
+            .split(&format!(" {field}: "))
+            .nth(1)
+            .and_then(|rest| rest.split(",\n").next())
+            .unwrap();
         let (kind, suffix) = match declared {
             counter if counter.contains("Counter") => ("counter", "_total"),
             histogram if histogram.contains("Histogram") => ("histogram", ""),
@@ -79,8 +104,15 @@ fn the_metrics_are_those_of_the_server() {
         } else {
             ""
         };
-        writeln!(table, "| `systole_{name}{suffix}{label}` | {kind} | {help} |").unwrap();
+        writeln!(
+            table,
+            "| `systole_{name}{suffix}{label}` | {kind} | {help} |"
+        )
+        .unwrap();
     }
-    assert!(table.lines().count() > 20, "metrics.rs has changed its form");
+    assert!(
+        table.lines().count() > 20,
+        "metrics.rs has changed its form"
+    );
     check_part("docs/operations.md", "metrics", &table);
 }

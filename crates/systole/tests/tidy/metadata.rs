@@ -26,12 +26,21 @@ pub struct Package {
 /// Every package that any target of deny.toml needs, by name and version.
 pub fn packages() -> &'static BTreeMap<(String, String), Package> {
     static PACKAGES: OnceLock<BTreeMap<(String, String), Package>> = OnceLock::new();
-    PACKAGES.get_or_init(|| policy()["graph"]["targets"].as_array().unwrap().iter().flat_map(of_target).collect())
+    PACKAGES.get_or_init(|| {
+        policy()["graph"]["targets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(of_target)
+            .collect()
+    })
 }
 
 /// Our own.
 pub fn own() -> impl Iterator<Item = &'static Package> {
-    packages().values().filter(|package| package.source.is_none())
+    packages()
+        .values()
+        .filter(|package| package.source.is_none())
 }
 
 /// deny.toml.
@@ -41,13 +50,29 @@ pub fn policy() -> toml::Value {
 
 fn of_target(target: &toml::Value) -> Vec<((String, String), Package)> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", target.as_str().unwrap()])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            target.as_str().unwrap(),
+        ])
         .current_dir(root())
         .output()
         .unwrap();
-    assert!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    metadata["packages"].as_array().unwrap().iter().map(read).collect()
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(read)
+        .collect()
 }
 
 fn read(package: &Value) -> ((String, String), Package) {
@@ -59,7 +84,12 @@ fn read(package: &Value) -> ((String, String), Package) {
         license: text(&package["license"]),
         source: text(&package["source"]),
         dependencies: dependencies
-            .map(|one| (text(&one["name"]).unwrap(), text(&one["kind"]).unwrap_or_else(|| "normal".to_owned())))
+            .map(|one| {
+                (
+                    text(&one["name"]).unwrap(),
+                    text(&one["kind"]).unwrap_or_else(|| "normal".to_owned()),
+                )
+            })
             .collect(),
     };
     ((package.name.clone(), package.version.clone()), package)

@@ -332,10 +332,17 @@ fn a_process_that_starts_and_dies_again_and_again_is_one_outage() {
         };
         shell.engine.observe(&end).unwrap();
         shell.log.push(end);
-        assert_eq!(shell.engine.held_since(s(at)), Some(s(50)), "nobody is heard yet");
+        assert_eq!(
+            shell.engine.held_since(s(at)),
+            Some(s(50)),
+            "nobody is heard yet"
+        );
     }
     shell.append(4, 89, Vec::new());
-    let outage = Outage { from: s(50), until: s(93) };
+    let outage = Outage {
+        from: s(50),
+        until: s(93),
+    };
     assert_eq!(shell.engine.outages().iter().collect::<Vec<_>>(), [outage]);
 }
 
