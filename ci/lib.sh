@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 # Gigabytes that a cold run needs below target/, and megabytes below the cargo home.
-DISK_TARGET_GB=8
+DISK_TARGET_GB=9
 DISK_CARGO_MB=700
 NODE_AT_LEAST=20
 
