@@ -58,13 +58,13 @@ impl EngineLoop {
         rows: UnboundedReceiver<Arc<Row>>,
         settings: SettingsIds,
         epoch: i64,
-        now: Time,
     ) -> EngineLoop {
         EngineLoop {
             rows,
             settings,
             epoch,
-            pass_begun: now,
+            // What was just read from the log is written back at once: the next start need not read it again.
+            pass_begun: Time::MIN,
         }
     }
 

@@ -118,6 +118,7 @@ pub async fn start(
 
     let stream = store.open_stream(&replica(), clock.now()).await?;
     let epoch = store.take_lease(stream).await?;
+    store.release_claims(clock.now()).await?;
     let (engine, settings) = engine_loop::boot(&store).await?;
     let (known, old) = store.tokens_of_monitors(clock.now()).await?;
     let ping_key = store
@@ -127,7 +128,6 @@ pub async fn start(
     let writer = Writer::new(stream, &engine);
     let (engine, rows) = EngineHandle::new(engine);
     let (deliverer, incoming) = Deliverer::new(outbound);
-    let now = clock.now();
     let app = Arc::new(App {
         base_url,
         ping_tokens: PingTokens::new(&known, old),
@@ -150,7 +150,7 @@ pub async fn start(
     });
 
     let mut loops = JoinSet::new();
-    let engine_loop = EngineLoop::new(rows, settings, epoch, now);
+    let engine_loop = EngineLoop::new(rows, settings, epoch);
     spawn(&mut loops, "writer", &app, move |app| async move {
         writer.run(&app).await
     });
@@ -180,6 +180,7 @@ pub async fn start(
     let warnings = warnings(&app, tls.is_some(), address);
     let listening = Listening {
         router,
+        checkins: true,
         tls,
         stop: stop_listening.clone(),
     };
@@ -453,6 +454,7 @@ async fn metrics_listener(
     let router = axum::Router::new().route("/metrics", axum::routing::get(metrics));
     let listening = Listening {
         router,
+        checkins: false,
         tls: None,
         stop: stop.clone(),
     };

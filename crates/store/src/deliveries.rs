@@ -200,6 +200,24 @@ impl Store {
         session.end(claimed).await
     }
 
+    /// Makes due what a former process had claimed and left without a recorded attempt. For the embedded database
+    /// alone, where the directory's lock says that the former process is gone; elsewhere claims must run out.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn release_claims(&self, now: Time) -> Result<u64, Error> {
+        let mut session = self.session().await?;
+        let released = sqlx::query(
+            "UPDATE delivery SET next_at = $1 WHERE state = 0 AND claim > 0 AND next_at > $1 AND NOT EXISTS
+             (SELECT 1 FROM delivery_attempt a WHERE a.delivery_id = delivery.id AND a.n = delivery.claim)",
+        )
+        .bind(now.as_micros())
+        .execute(session.connection())
+        .await
+        .map_err(Error::attempted("release the claims of the former process"))?;
+        Ok(released.rows_affected())
+    }
+
     /// Records an attempt and what becomes of its deliveries. Those whose claim has moved on are left alone; answers
     /// how many were finished.
     ///
