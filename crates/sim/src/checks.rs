@@ -254,7 +254,9 @@ impl World {
             let quiet = self.truth.told(id).iter().all(|told| told.input.at() < now - PATIENCE);
             let up = quiet && then.heartbeat.state == State::Up && then.heartbeat.failures == 0 && !then.open;
             let still = self.truth.reference(id, view, now).is_some_and(|now| now.heartbeat.state == State::Up);
-            if good && up && still && then.settings.recovery_threshold == 1 && open.is_some() {
+            let opened = self.db.events.iter().rev().find(|row| row.monitor == id).map(|row| row.event.at);
+            let close = last.zip(opened).is_some_and(|(last, opened)| last.at >= opened && last.at <= opened + SKEW);
+            if good && !close && up && still && then.settings.recovery_threshold == 1 && open.is_some() {
                 self.broke(2, format!("monitor {id} is up and its incident {open:?} is still open"));
             }
         }

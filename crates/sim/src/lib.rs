@@ -16,6 +16,7 @@ mod reference;
 pub mod rules;
 mod senders;
 mod server;
+mod sqlite;
 mod truth;
 mod world;
 
@@ -29,6 +30,5 @@ pub fn run(seed: u64, rules: Rules, trace: bool) -> Outcome {
 
 /// Runs one seed on a real database, in `directory` or where temporary files go.
 pub fn run_on_sqlite(seed: u64, directory: Option<&std::path::Path>, trace: bool) -> Outcome {
-    _ = directory;
-    run(seed, Rules::default(), trace)
+    sqlite::run(seed, directory, trace)
 }

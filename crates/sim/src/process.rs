@@ -82,6 +82,11 @@ impl Process {
         self.alive && self.stopped_until <= now && self.cut_until <= now && self.stream.is_some()
     }
 
+    /// While it may be wrong about the time by more than this, it is not ready: it takes nothing and judges nothing.
+    pub fn knows_time(&self) -> bool {
+        self.sample.is_some_and(|(_, error)| error <= S / 2)
+    }
+
     fn ticket(&mut self, lane: Lane) -> Option<&mut u64> {
         match lane {
             Lane::Decider => Some(&mut self.tickets[0]),
@@ -304,7 +309,8 @@ impl World {
         let now = self.clock(process);
         let it = &mut self.processes[process];
         let Some(stream) = it.stream else { return };
-        it.stamp = now.max(it.stamp);
+        // A wrong stamp would stay: stamps never go back.
+        it.stamp = if it.knows_time() { now.max(it.stamp) } else { it.stamp.max(Time::from_micros(0)) };
         it.formed = self.now;
         it.seq += 1;
         let records = knocks.iter().map(|knock| knock.record()).collect();
@@ -391,7 +397,8 @@ impl World {
         let it = &mut self.processes[process];
         let (at, best) = it.sample.unwrap_or((0, i64::MAX));
         let contradicts = (offset - it.offset).abs() > error.saturating_add(best);
-        if error <= best || now - at > 60 * S || contradicts {
+        let renews = now - at > 60 * S && error <= S / 2;
+        if error <= best || renews || contradicts {
             it.sample = Some((now, error));
             it.offset = offset;
         }
@@ -487,7 +494,7 @@ impl World {
     pub(crate) fn look(&mut self, process: usize) {
         let now = self.clock(process);
         let it = &mut self.processes[process];
-        if it.phase != Phase::Running || it.deciding.is_some() {
+        if it.phase != Phase::Running || it.deciding.is_some() || !it.knows_time() {
             return;
         }
         let epoch = it.epoch;

@@ -54,6 +54,7 @@ pub struct Reference {
     /// When it went down, each time.
     pub downs: Vec<Time>,
     by_silence: bool,
+    deleted: bool,
 }
 
 impl Reference {
@@ -64,6 +65,7 @@ impl Reference {
             open: false,
             downs: Vec::new(),
             by_silence: true,
+            deleted: false,
         }
     }
 
@@ -153,7 +155,7 @@ pub fn fold<'a>(
             (Input::Command(Command { action: Action::Create(settings), at, .. }), None) => {
                 reference = Some(Reference::new(settings, *at));
             }
-            (Input::Command(Command { action: Action::Delete, .. }), _) => reference = None,
+            (Input::Command(Command { action: Action::Delete, .. }), Some(reference)) => reference.deleted = true,
             (Input::Command(command), Some(reference)) => reference.command(command, outages),
             (Input::Checkin(checkin), Some(reference)) => {
                 let settings = Arc::clone(&reference.settings);
@@ -162,6 +164,9 @@ pub fn fold<'a>(
                 }
             }
             (_, None) => {}
+        }
+        if reference.as_ref().is_some_and(|reference| reference.deleted) {
+            return reference;
         }
     }
     if let Some(reference) = &mut reference {

@@ -146,7 +146,7 @@ impl World {
 
     /// A check-in reaches a process, if there is one that listens.
     pub fn knock(&mut self, mut knock: Knock) {
-        let listens = |it: &crate::process::Process| it.alive && it.stream.is_some();
+        let listens = |it: &crate::process::Process| it.alive && it.stream.is_some() && it.knows_time();
         let active = self.active.filter(|active| listens(&self.processes[*active]));
         let Some(process) = active.or_else(|| self.processes.iter().rposition(listens)) else {
             return self.after(MS, Event::Heard(knock, false));
