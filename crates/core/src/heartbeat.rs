@@ -502,11 +502,13 @@ impl Heartbeat {
             return None;
         }
         let reason = if checkin.at <= self.since { Reason::RecordedLate } else { Reason::Success };
+        // A success that was recorded late does not bring back the run that was found to overrun meanwhile.
+        let said_until = self.since.max(checkin.at);
         self.state = State::Up;
         self.since = checkin.at;
         self.skip_passed_slots(settings, checkin.at);
         if was == State::Down {
-            self.drop_overrun_runs(settings, checkin.at);
+            self.drop_overrun_runs(settings, said_until);
         }
         self.tidy();
         (was == State::Down).then_some(Change::Recovered { at: checkin.at, reason })

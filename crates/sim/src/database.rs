@@ -227,7 +227,8 @@ impl Database {
                 self.settings.insert(id, Arc::clone(settings));
             }
             (Action::Edit(settings), Some(id)) => {
-                _ = self.settings.insert(id, Arc::clone(settings))
+                // Whoever edits what was deleted meanwhile is told that it is gone.
+                self.settings.get_mut(&id)?.clone_from(settings);
             }
             (Action::Delete, Some(id)) => _ = self.settings.remove(&id),
             _ => {}

@@ -32,3 +32,39 @@ pub fn run(seed: u64, rules: Rules, trace: bool) -> Outcome {
 pub fn run_on_sqlite(seed: u64, directory: Option<&std::path::Path>, trace: bool) -> Outcome {
     sqlite::run(seed, directory, trace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_promise_holds_in_some_hundred_runs() {
+        for seed in 1..=250 {
+            let outcome = run(seed, Rules::default(), false);
+            assert_eq!(outcome.broken, None, "systole-sim --seed {seed} --sqlite-every 0");
+        }
+    }
+
+    #[test]
+    fn every_promise_holds_on_a_real_database() {
+        for seed in 1..=2 {
+            let outcome = run_on_sqlite(seed, None, false);
+            assert_eq!(outcome.broken, None, "systole-sim --seed {seed} --sqlite-every 1");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        let first = run(7, Rules::default(), false);
+        assert_eq!(first, run(7, Rules::default(), false));
+        assert_ne!(first.digest, run(8, Rules::default(), false).digest, "another seed is another run");
+    }
+
+    #[test]
+    fn a_rule_that_is_left_out_is_missed() {
+        for rule in [Rule::Positions, Rule::HeadRead, Rule::StateWithDecision, Rule::PassStart, Rule::Holes] {
+            let found = (1..=30).find_map(|seed| run(seed, Rules::without(rule), false).broken);
+            assert!(found.is_some(), "nobody notices that {}", rule.without());
+        }
+    }
+}

@@ -641,3 +641,22 @@ fn a_cause_says_what_was_expected_and_which_outage_moved_it() {
         Some(Change::Down(expected))
     );
 }
+
+/// The overrun was said; a success of another run that was recorded late resolves it and does not bring it back.
+#[test]
+fn an_overrun_is_said_once_though_a_success_before_it_is_recorded_late() {
+    let mut settings = settings("every=1h; grace=5m");
+    settings.max_runtime = Some(Span::from_seconds(600));
+    let outages = Outages::default();
+    let mut heartbeat = Heartbeat::new(time("0:00"));
+    let tell = |heartbeat: &mut Heartbeat, at, signal, run| {
+        heartbeat.checkin(&settings, &outages, Checkin { at: time(at), signal, run: Some(run) })
+    };
+    tell(&mut heartbeat, "0:00", Signal::Success, 1);
+    tell(&mut heartbeat, "0:30", Signal::Start, 2);
+    tell(&mut heartbeat, "0:35", Signal::Start, 3);
+    assert!(heartbeat.lapse(&settings, &outages, time("0:41")).is_some(), "run 2 overran at 0:40");
+    let recovered = Change::Recovered { at: time("0:39"), reason: Reason::RecordedLate };
+    assert_eq!(tell(&mut heartbeat, "0:39", Signal::Success, 3), [None, Some(recovered)]);
+    assert_eq!(heartbeat.lapse(&settings, &outages, time("0:59")), None, "run 2 is over");
+}
