@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use systole_core::delivery::{Breaker, Health, MaySend, Outcome, Step, next_step};
 use systole_core::time::{Span, Time};
-use systole_store::deliveries::{Attempt, CLAIM, Finish, Outgoing};
+use systole_store::deliveries::{Attempt, CLAIM, Finish, Finished, Outgoing};
 use systole_store::{DEFAULT_PROJECT, Error};
 use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
@@ -26,6 +27,8 @@ use crate::outbound::{Outbound, Response, SendError};
 const CONCURRENCY: usize = 64;
 /// A claim this old is not written any more: the request could outlive the claim.
 const WRITE_BEFORE: Span = Span::from_micros(CLAIM.as_micros() - 10_000_000);
+/// Attempts that are recorded in one transaction.
+const FINISH_MAX: usize = 400;
 /// The longest sleep between two looks at the outbox.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -34,25 +37,31 @@ pub struct Deliverer {
     outbound: Outbound,
     now: mpsc::UnboundedSender<(Time, Vec<Outgoing>)>,
     nudge: Notify,
+    finished: mpsc::UnboundedSender<Finished>,
     breakers: Mutex<HashMap<i64, Breaker>>,
     configs: Mutex<HashMap<i64, Arc<(i64, Config)>>>,
 }
 
-/// What the loop receives from.
-pub(crate) type Incoming = mpsc::UnboundedReceiver<(Time, Vec<Outgoing>)>;
+/// What the loop receives from: decisions with the time of their claims, and attempts that have ended.
+pub struct Incoming {
+    decided: mpsc::UnboundedReceiver<(Time, Vec<Outgoing>)>,
+    finished: mpsc::UnboundedReceiver<Finished>,
+}
 
 impl Deliverer {
     /// With nothing to do yet.
     pub fn new(outbound: Outbound) -> (Deliverer, Incoming) {
         let (now, incoming) = mpsc::unbounded_channel();
+        let (finished, recorded) = mpsc::unbounded_channel();
         let deliverer = Deliverer {
             outbound,
             now,
             nudge: Notify::new(),
+            finished,
             breakers: Mutex::default(),
             configs: Mutex::default(),
         };
-        (deliverer, incoming)
+        (deliverer, Incoming { decided: incoming, finished: recorded })
     }
 
     /// The client, for other requests to user-given URLs.
@@ -118,10 +127,14 @@ impl Deliverer {
 pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'static str> {
     let slots = Arc::new(Semaphore::new(CONCURRENCY));
     let tracker = TaskTracker::new();
+    let sent = CancellationToken::new();
+    let finisher = tokio::spawn(finisher(Arc::clone(app), incoming.finished, sent.clone()));
+    // Asked after a look, not before each wait: a fresh decision should not wait for a query.
+    let mut pause = Duration::ZERO;
     while !app.decided.is_cancelled() {
         tokio::select! {
             biased;
-            received = incoming.recv() => {
+            received = incoming.decided.recv() => {
                 if let Some((claimed_at, outgoing)) = received {
                     spawn(app, &tracker, &slots, claimed_at, outgoing);
                 }
@@ -129,10 +142,11 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
             }
             () = app.decided.cancelled() => break,
             () = app.deliverer.nudge.notified() => {}
-            () = tokio::time::sleep(wait(app).await) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         match look(app, &slots, &tracker).await {
             Ok(()) => {
+                pause = wait(app).await;
                 app.loops.healed(Loop::Deliverer);
                 app.loops.ran(Loop::Deliverer, app.now());
             }
@@ -150,6 +164,8 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
     tracker.close();
     // A request takes ten seconds at most; what is not finished then is sent again by the next start.
     _ = tokio::time::timeout(Duration::from_secs(12), tracker.wait()).await;
+    sent.cancel();
+    _ = finisher.await;
     Ok(())
 }
 
@@ -296,10 +312,38 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
             Finish::Dead
         }
     };
-    app.store.finish(after, &claims, &attempt, finish).await?;
-    // What waited behind it may go now.
-    app.deliverer.nudge.notify_one();
+    // The finisher has ended only where the process is about to: the claim runs out and it is sent again.
+    _ = app.deliverer.finished.send(Finished { claims, attempt, finish });
     Ok(())
+}
+
+/// Writes down what attempts came to, many in one transaction: after a burst each on its own would hold the log's
+/// writer for seconds.
+async fn finisher(
+    app: Arc<App>,
+    mut finished: mpsc::UnboundedReceiver<Finished>,
+    sent: CancellationToken,
+) {
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = finished.recv_many(&mut batch, FINISH_MAX) => {}
+            () = sent.cancelled() => return,
+        }
+        for tries in 1..=5 {
+            match app.store.finish_all(app.now(), &batch).await {
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(error = %crate::chain(&error), tries, "cannot record deliveries");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+        batch.clear();
+        // What waited behind them may go now.
+        app.deliverer.nudge.notify_one();
+    }
 }
 
 fn not_tried(now: Time, why: &str) -> Attempt {

@@ -9,10 +9,13 @@ use systole_core::message::MessageKind;
 use systole_core::time::{Span, Time};
 
 use crate::incidents::{EvidenceDocument, IncidentRow, read_incident};
-use crate::{Error, Store};
+use crate::{Error, Session, Store};
 
 /// How long a claim holds. A sender looks at its age right before it writes.
 pub const CLAIM: Span = Span::from_seconds(60);
+
+/// Rows of one statement.
+const CHUNK: usize = 200;
 
 pub(crate) const PENDING: i64 = 0;
 const DELIVERED: i64 = 1;
@@ -76,6 +79,17 @@ pub enum Finish {
     Dead,
     /// This channel's format has no such message.
     NotSent,
+}
+
+/// An attempt, the claims of the deliveries that it carried, and what becomes of them.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Delivery and claim.
+    pub claims: Vec<(i64, i64)>,
+    /// How it went.
+    pub attempt: Attempt,
+    /// What becomes of them.
+    pub finish: Finish,
 }
 
 /// A delivery's row, for people.
@@ -218,61 +232,39 @@ impl Store {
         Ok(released.rows_affected())
     }
 
-    /// Records an attempt and what becomes of its deliveries. Those whose claim has moved on are left alone; answers
-    /// how many were finished.
+    /// Records one attempt and what becomes of its deliveries; as [`Store::finish_all`].
     ///
     /// # Errors
     /// What the database says.
     pub async fn finish(
         &self,
         now: Time,
-        finished: &[(i64, i64)],
+        claims: &[(i64, i64)],
         attempt: &Attempt,
         finish: Finish,
     ) -> Result<u64, Error> {
-        let attempted = || Error::attempted("record an attempt");
-        let (state, next_at, over) = match finish {
-            Finish::Delivered => (DELIVERED, now, Some(now.as_micros())),
-            Finish::RetryAt(at) => (PENDING, at, None),
-            Finish::Dead => (DEAD, now, Some(now.as_micros())),
-            Finish::NotSent => (SUPERSEDED, now, Some(now.as_micros())),
-        };
+        let one = Finished { claims: claims.to_vec(), attempt: attempt.clone(), finish };
+        self.finish_all(now, &[one]).await
+    }
+
+    /// Records attempts and what becomes of their deliveries, in one transaction. Those whose claim has moved on are
+    /// left alone; answers how many were finished.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn finish_all(&self, now: Time, finished: &[Finished]) -> Result<u64, Error> {
+        let rows: Vec<(i64, i64, &Finished)> = finished
+            .iter()
+            .flat_map(|one| one.claims.iter().map(move |(id, claim)| (*id, *claim, one)))
+            .collect();
         let mut session = self.session().await?;
         // What is lost in a power failure is sent again, with the same key.
         session.relaxed().await?;
         session.begin().await?;
         let recorded = async {
             let mut count = 0;
-            for (id, claim) in finished {
-                sqlx::query(
-                    "INSERT INTO delivery_attempt (delivery_id, n, at, latency, outcome, status, detail)
-                     SELECT d.id, $2, $3, $4, $5, $6, $7 FROM delivery d WHERE d.id = $1
-                     ON CONFLICT (delivery_id, n) DO NOTHING",
-                )
-                .bind(id)
-                .bind(claim)
-                .bind(attempt.at.as_micros())
-                .bind(attempt.latency.as_micros())
-                .bind(&attempt.outcome)
-                .bind(attempt.status.map(i64::from))
-                .bind(&attempt.detail)
-                .execute(session.connection())
-                .await
-                .map_err(attempted())?;
-                let updated = sqlx::query(
-                    "UPDATE delivery SET state = $3, next_at = $4, finished_at = $5, detail = $6
-                     WHERE id = $1 AND claim = $2 AND state = 0",
-                )
-                .bind(id)
-                .bind(claim)
-                .bind(state)
-                .bind(next_at.as_micros())
-                .bind(over)
-                .bind(&attempt.detail)
-                .execute(session.connection())
-                .await
-                .map_err(attempted())?;
-                count += updated.rows_affected();
+            for chunk in rows.chunks(CHUNK) {
+                count += session.finish_chunk(now, chunk).await?;
             }
             Ok(count)
         }
@@ -413,6 +405,48 @@ impl Store {
             dead: row.get(1),
             oldest: row.get::<Option<i64>, _>(2).map(Time::from_micros),
         })
+    }
+}
+
+impl Session<'_> {
+    async fn finish_chunk(&mut self, now: Time, rows: &[(i64, i64, &Finished)]) -> Result<u64, Error> {
+        let attempted = || Error::attempted("record attempts");
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO delivery_attempt (delivery_id, n, at, latency, outcome, status, detail) ",
+        );
+        query.push_values(rows, |mut row, (id, claim, one)| {
+            let attempt = &one.attempt;
+            row.push_bind(*id)
+                .push_bind(*claim)
+                .push_bind(attempt.at.as_micros())
+                .push_bind(attempt.latency.as_micros())
+                .push_bind(attempt.outcome.clone())
+                .push_bind(attempt.status.map(i64::from))
+                .push_bind(attempt.detail.clone());
+        });
+        query.push(" ON CONFLICT (delivery_id, n) DO NOTHING");
+        query.build().execute(self.connection()).await.map_err(attempted())?;
+        let mut query = QueryBuilder::<Sqlite>::new("WITH f (id, claim, state, next_at, finished_at, detail) AS (");
+        query.push_values(rows, |mut row, (id, claim, one)| {
+            let (state, next_at, over) = match one.finish {
+                Finish::Delivered => (DELIVERED, now, Some(now.as_micros())),
+                Finish::RetryAt(at) => (PENDING, at, None),
+                Finish::Dead => (DEAD, now, Some(now.as_micros())),
+                Finish::NotSent => (SUPERSEDED, now, Some(now.as_micros())),
+            };
+            row.push_bind(*id)
+                .push_bind(*claim)
+                .push_bind(state)
+                .push_bind(next_at.as_micros())
+                .push_bind(over)
+                .push_bind(one.attempt.detail.clone());
+        });
+        query.push(
+            ") UPDATE delivery SET state = f.state, next_at = f.next_at, finished_at = f.finished_at, detail = f.detail
+             FROM f WHERE delivery.id = f.id AND delivery.claim = f.claim AND delivery.state = 0",
+        );
+        let updated = query.build().execute(self.connection()).await.map_err(attempted())?;
+        Ok(updated.rows_affected())
     }
 }
 
