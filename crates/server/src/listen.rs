@@ -39,6 +39,8 @@ pub struct Peer(pub IpAddr);
 pub struct Listening {
     /// Everything that is not a check-in.
     pub router: axum::Router,
+    /// Whether check-ins are taken here.
+    pub checkins: bool,
     /// TLS, where it was configured.
     pub tls: Option<Arc<Tls>>,
     /// Stops accepting, lets requests under way end.
@@ -79,6 +81,8 @@ pub(crate) async fn run(
             }
         }
     }
+    // Whoever comes from here on is refused at once, or waits where the socket was handed over.
+    drop(listener);
     tracker.close();
     _ = tokio::time::timeout(Duration::from_secs(15), tracker.wait()).await;
     Ok(())
@@ -106,7 +110,7 @@ where
 {
     let remembered = Remembered::default();
     let service =
-        service_fn(|request| answer(&app, &listening.router, &remembered, peer.ip(), request));
+        service_fn(|request| answer(&app, listening, &remembered, peer.ip(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -126,7 +130,7 @@ where
 
 async fn answer(
     app: &Arc<App>,
-    router: &axum::Router,
+    listening: &Listening,
     remembered: &Remembered,
     peer: IpAddr,
     mut request: Request<Incoming>,
@@ -134,14 +138,16 @@ async fn answer(
     let source = source(&app.config.trusted_proxies, peer, &request);
     // A reference-counted copy: the request is taken apart while its path is looked at.
     let uri = request.uri().clone();
-    if let Some(target) = ping::route(uri.path()) {
+    if listening.checkins
+        && let Some(target) = ping::route(uri.path())
+    {
         let reply = ping::handle(app, source, remembered, target, request).await;
         return Ok(reply.map(ReplyBody::Short));
     }
     request.extensions_mut().insert(Peer(source));
     let request = request.map(axum::body::Body::new);
     // Boxed: a check-in's future should not be as large as the router's.
-    let Ok(reply) = Box::pin(router.clone().oneshot(request)).await;
+    let Ok(reply) = Box::pin(listening.router.clone().oneshot(request)).await;
     Ok(reply.map(ReplyBody::Long))
 }
 

@@ -97,6 +97,11 @@ impl Loops {
         self.lock()[of as usize].failing.take().is_some()
     }
 
+    /// Whether something is known to be wrong with it.
+    pub fn is_failing(&self, of: Loop) -> bool {
+        self.lock()[of as usize].failing.is_some()
+    }
+
     /// How each is.
     pub fn health(&self) -> Vec<(Loop, Health)> {
         Loop::ALL.into_iter().zip(*self.lock()).collect()

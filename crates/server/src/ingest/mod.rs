@@ -8,6 +8,7 @@ mod writer;
 
 use std::sync::Mutex;
 
+use systole_core::time::Time;
 use systole_store::record::CheckinRecord;
 use tokio::sync::{Notify, oneshot};
 
@@ -31,11 +32,22 @@ pub enum NotDurable {
     /// The log cannot be written.
     #[error("the log cannot be written; try again in a second")]
     NotWritten,
+    /// The log takes too long.
+    #[error("the log is not written in time; try again in a second")]
+    NotInTime,
 }
 
 struct Pending {
     record: CheckinRecord,
-    acknowledge: oneshot::Sender<Acknowledged>,
+    /// Until it was answered.
+    acknowledge: Option<oneshot::Sender<Acknowledged>>,
+}
+
+impl Pending {
+    /// Answers its sender, once; `true` when this was the answer and somebody waited for it.
+    fn answer(&mut self, answer: Acknowledged) -> bool {
+        self.acknowledge.take().is_some_and(|sender| sender.send(answer).is_ok())
+    }
 }
 
 /// The queue.
@@ -70,7 +82,7 @@ impl Ingest {
             record.checkin.at = clock.now();
             queue.pending.push(Pending {
                 record,
-                acknowledge,
+                acknowledge: Some(acknowledge),
             });
             // Whoever finds others waiting need not wake the writer again.
             if queue.pending.len() > 1 {
@@ -96,6 +108,15 @@ impl Ingest {
         }
         let rest = queue.pending.split_off(limit);
         std::mem::replace(&mut queue.pending, rest)
+    }
+
+    /// Refuses those that were stamped before `overdue`; answers how many.
+    fn refuse_before(&self, overdue: Time) -> usize {
+        let mut queue = self.lock();
+        let many = queue.pending.partition_point(|waiting| waiting.record.checkin.at <= overdue);
+        let mut refused: Vec<Pending> = queue.pending.drain(..many).collect();
+        drop(queue);
+        writer::refuse_before(&mut refused, overdue)
     }
 
     /// Nothing more is admitted.

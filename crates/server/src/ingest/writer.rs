@@ -25,8 +25,9 @@ pub(crate) struct Writer {
     seq: u64,
     /// By monitor: the row of its last check-in. A record names the one before it.
     last: Vec<Position>,
-    /// A batch was given up: its place is taken for ever, so the next goes into a new stream.
-    given_up: bool,
+    /// A batch was given up: its place is taken for ever, so the next goes into a new stream. Its monitors, each with
+    /// the row before, which is its last again unless the batch was written after all.
+    given_up: Option<Vec<(MonitorId, Position)>>,
 }
 
 /// How an append ended.
@@ -51,7 +52,7 @@ impl Writer {
             stream,
             seq: 1,
             last,
-            given_up: false,
+            given_up: None,
         }
     }
 
@@ -87,14 +88,11 @@ impl Writer {
     }
 
     async fn commit(&mut self, app: &App, mut pending: Vec<Pending>) -> Result<(), &'static str> {
-        if self.given_up {
-            match app.store.open_stream(&replica(), app.now()).await {
-                Ok(stream) => (self.stream, self.seq, self.given_up) = (stream, 1, false),
-                Err(_) => {
-                    refuse(app, pending);
-                    return Ok(());
-                }
-            }
+        if let Err(error) = self.begin_anew(app).await {
+            app.metrics.append_failures.inc();
+            tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
+            refuse(app, pending);
+            return Ok(());
         }
         let at = app.now();
         let position = Position::new(self.stream, self.seq);
@@ -115,15 +113,16 @@ impl Writer {
             count: pending.len(),
             body,
         };
-        match append(app, &batch).await {
+        match append_in_time(app, &batch, &mut pending).await {
             Appended::Durable(put) => {
                 self.seq += 1;
                 acknowledge(app, &batch, put, pending);
                 Ok(())
             }
             Appended::GivenUp => {
+                let before = |waiting: &Pending| (waiting.record.monitor, waiting.record.previous);
+                self.given_up = Some(pending.iter().map(before).collect());
                 refuse(app, pending);
-                self.given_up = true;
                 Ok(())
             }
             Appended::Closed => {
@@ -131,6 +130,22 @@ impl Writer {
                 Err("another process has closed this one's log stream; it must start again")
             }
         }
+    }
+
+    /// A new stream, where a batch was given up: with the old one closed it is certain whether the batch is in it.
+    async fn begin_anew(&mut self, app: &App) -> Result<(), Error> {
+        let Some(before) = &self.given_up else { return Ok(()) };
+        let stream = app.store.open_stream(&replica(), app.now()).await?;
+        let found = app.store.row_body(self.stream, self.seq).await?;
+        // Where the batch is not, the end marker stands, which has no body.
+        if found.is_none_or(|(_, body)| body.is_empty()) {
+            // Of several of one monitor the first knows the row before.
+            for (monitor, position) in before.iter().rev() {
+                self.last[*monitor as usize] = *position;
+            }
+        }
+        (self.stream, self.seq, self.given_up) = (stream, 1, None);
+        Ok(())
     }
 
     /// The row of the monitor's check-in before this one, which now takes its place. Of several in one row the first
@@ -147,6 +162,34 @@ impl Writer {
 /// The name of this process in `log_stream`.
 pub(crate) fn replica() -> String {
     format!("{}", std::process::id())
+}
+
+/// Appends, and meanwhile refuses whoever has waited too long: a disk that hangs must not keep jobs waiting.
+async fn append_in_time(app: &App, batch: &Batch, pending: &mut [Pending]) -> Appended {
+    let mut appending = std::pin::pin!(append(app, batch));
+    loop {
+        tokio::select! {
+            appended = &mut appending => return appended,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {
+                let overdue = app.now() - GIVE_UP;
+                let refused = app.ingest.refuse_before(overdue) + refuse_before(pending, overdue);
+                // Where it fails, rather than hangs, the reason is known already.
+                if refused > 0 && !app.loops.is_failing(Loop::Writer) {
+                    app.loops.failed(Loop::Writer, "the log is not written in time");
+                    tracing::error!("an append to the log takes longer than 10 s; check-ins are refused");
+                }
+            }
+        }
+    }
+}
+
+/// Refuses those that were stamped before `overdue`; answers how many. They stay in their batch: it may be written.
+pub(super) fn refuse_before(pending: &mut [Pending], overdue: Time) -> usize {
+    let mut refused = 0;
+    for waiting in pending.iter_mut().take_while(|waiting| waiting.record.checkin.at <= overdue) {
+        refused += usize::from(waiting.answer(Err(NotDurable::NotInTime)));
+    }
+    refused
 }
 
 /// Sends the batch, the same again as long as its outcome is open.
@@ -190,15 +233,15 @@ fn acknowledge(app: &App, batch: &Batch, put: Time, pending: Vec<Pending>) {
         end: false,
     };
     app.engine.hand_over(Arc::new(row));
-    for waiting in pending {
-        // The sender has gone: its check-in counts all the same.
-        _ = waiting.acknowledge.send(Ok(()));
+    for mut waiting in pending {
+        // The sender has gone, or was told to come again: its check-in counts all the same.
+        waiting.answer(Ok(()));
     }
 }
 
 fn refuse(app: &App, pending: Vec<Pending>) {
     let queued = app.ingest.take(usize::MAX);
-    for waiting in pending.into_iter().chain(queued) {
-        _ = waiting.acknowledge.send(Err(NotDurable::NotWritten));
+    for mut waiting in pending.into_iter().chain(queued) {
+        waiting.answer(Err(NotDurable::NotWritten));
     }
 }

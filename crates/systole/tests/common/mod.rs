@@ -79,7 +79,13 @@ impl Server {
 
     /// Starts what the command says, which is `systole serve` in `data`, and waits until it listens.
     pub fn spawn(data: &Path, mut command: Command) -> Server {
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null());
+        Server::spawn_with_stdin(data, command)
+    }
+
+    /// The same with the stdin that the command names.
+    pub fn spawn_with_stdin(data: &Path, mut command: Command) -> Server {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let memory = Arc::clone(&said);
