@@ -53,7 +53,9 @@ fn record(kind: &str, method: &str, more: &Value) -> Value {
 }
 
 fn recorded(server: &Server, heartbeat: &Heartbeat, count: usize) -> Vec<Value> {
-    until("the check-in", || Some(kept(server, heartbeat)).filter(|found| found.len() >= count))
+    until("the check-in", || {
+        Some(kept(server, heartbeat)).filter(|found| found.len() >= count)
+    })
 }
 
 #[test]
@@ -65,49 +67,294 @@ fn every_dialect_is_taken_and_says_what_it_means() {
     let exit = |status: u8| json!({"exit_status": status});
     let upper = RID.to_uppercase();
     let cases: Vec<(&str, String, &str, &[u8], Value, &str)> = vec![
-        ("GET", "/ping/{token}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("POST", "/ping/{token}".into(), "", b"", record("success", "POST", &json!({})), "up"),
-        ("PUT", "/ping/{token}".into(), "", b"text", record("success", "PUT", &json!({"body": "text"})), "up"),
-        ("GET", "/ping/{token}/".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/ping/{token}/start".into(), "", b"", record("start", "GET", &json!({})), "new"),
-        ("GET", "/ping/{token}/fail".into(), "", b"", record("fail", "GET", &json!({})), "down"),
-        ("POST", "/ping/{token}/log".into(), "", b"half way", record("log", "POST", &json!({"body": "half way"})), "new"),
-        ("GET", "/ping/{token}/0".into(), "", b"", record("exit_status", "GET", &exit(0)), "up"),
-        ("GET", "/ping/{token}/00".into(), "", b"", record("exit_status", "GET", &exit(0)), "up"),
-        ("GET", "/ping/{token}/1".into(), "", b"", record("exit_status", "GET", &exit(1)), "down"),
-        ("GET", "/ping/{token}/255".into(), "", b"", record("exit_status", "GET", &exit(255)), "down"),
-        ("GET", format!("/ping/{{token}}?rid={RID}"), "", b"", record("success", "GET", &rid), "up"),
-        ("GET", format!("/ping/{{token}}/start?rid={upper}"), "", b"", record("start", "GET", &rid), "new"),
-        ("GET", "/ping/{token}?create=1&x=y".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/{token}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/{token}/".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/{token}/fail".into(), "", b"", record("fail", "GET", &json!({})), "down"),
-        ("GET", "/{token}/137".into(), "", b"", record("exit_status", "GET", &exit(137)), "down"),
-        ("GET", "/ping/{key}/{slug}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/ping/{key}/{slug}/start".into(), "", b"", record("start", "GET", &json!({})), "new"),
-        ("GET", "/ping/{key}/{slug}/fail".into(), "", b"", record("fail", "GET", &json!({})), "down"),
-        ("GET", "/ping/{key}/{slug}/log".into(), "", b"", record("log", "GET", &json!({})), "new"),
-        ("GET", "/ping/{key}/{slug}/3".into(), "", b"", record("exit_status", "GET", &exit(3)), "down"),
-        ("GET", "/ping/{key}/{slug}?create=1".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/api/hb/{token}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/v1/heartbeat/{token}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/v1/heartbeat/{token}?msg=all+is%20well".into(), "", b"",
-            record("success", "GET", &json!({"message": "all is well"})), "up"),
-        ("POST", "/v1/heartbeat/{token}".into(), FORM, b"x=1&msg=12%20rows+done",
-            record("success", "POST", &json!({"message": "12 rows done", "body": "x=1&msg=12%20rows+done"})), "up"),
-        ("GET", "/heartbeat/{token}".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("GET", "/heartbeat/{token}/".into(), "", b"", record("success", "GET", &json!({})), "up"),
-        ("POST", "/heartbeat/{token}".into(), FORM, b"msg=no", record("success", "POST", &json!({"body": "msg=no"})), "up"),
-        ("POST", "/ping/{token}".into(), "", b"\xff\xfe\x00",
-            record("success", "POST", &json!({"body_base64": base64::engine::general_purpose::STANDARD.encode(b"\xff\xfe\x00")})),
-            "up"),
+        (
+            "GET",
+            "/ping/{token}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "POST",
+            "/ping/{token}".into(),
+            "",
+            b"",
+            record("success", "POST", &json!({})),
+            "up",
+        ),
+        (
+            "PUT",
+            "/ping/{token}".into(),
+            "",
+            b"text",
+            record("success", "PUT", &json!({"body": "text"})),
+            "up",
+        ),
+        (
+            "GET",
+            "/ping/{token}/".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/ping/{token}/start".into(),
+            "",
+            b"",
+            record("start", "GET", &json!({})),
+            "new",
+        ),
+        (
+            "GET",
+            "/ping/{token}/fail".into(),
+            "",
+            b"",
+            record("fail", "GET", &json!({})),
+            "down",
+        ),
+        (
+            "POST",
+            "/ping/{token}/log".into(),
+            "",
+            b"half way",
+            record("log", "POST", &json!({"body": "half way"})),
+            "new",
+        ),
+        (
+            "GET",
+            "/ping/{token}/0".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(0)),
+            "up",
+        ),
+        (
+            "GET",
+            "/ping/{token}/00".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(0)),
+            "up",
+        ),
+        (
+            "GET",
+            "/ping/{token}/1".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(1)),
+            "down",
+        ),
+        (
+            "GET",
+            "/ping/{token}/255".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(255)),
+            "down",
+        ),
+        (
+            "GET",
+            format!("/ping/{{token}}?rid={RID}"),
+            "",
+            b"",
+            record("success", "GET", &rid),
+            "up",
+        ),
+        (
+            "GET",
+            format!("/ping/{{token}}/start?rid={upper}"),
+            "",
+            b"",
+            record("start", "GET", &rid),
+            "new",
+        ),
+        (
+            "GET",
+            "/ping/{token}?create=1&x=y".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/{token}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/{token}/".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/{token}/fail".into(),
+            "",
+            b"",
+            record("fail", "GET", &json!({})),
+            "down",
+        ),
+        (
+            "GET",
+            "/{token}/137".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(137)),
+            "down",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}/start".into(),
+            "",
+            b"",
+            record("start", "GET", &json!({})),
+            "new",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}/fail".into(),
+            "",
+            b"",
+            record("fail", "GET", &json!({})),
+            "down",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}/log".into(),
+            "",
+            b"",
+            record("log", "GET", &json!({})),
+            "new",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}/3".into(),
+            "",
+            b"",
+            record("exit_status", "GET", &exit(3)),
+            "down",
+        ),
+        (
+            "GET",
+            "/ping/{key}/{slug}?create=1".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/api/hb/{token}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/v1/heartbeat/{token}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/v1/heartbeat/{token}?msg=all+is%20well".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({"message": "all is well"})),
+            "up",
+        ),
+        (
+            "POST",
+            "/v1/heartbeat/{token}".into(),
+            FORM,
+            b"x=1&msg=12%20rows+done",
+            record(
+                "success",
+                "POST",
+                &json!({"message": "12 rows done", "body": "x=1&msg=12%20rows+done"}),
+            ),
+            "up",
+        ),
+        (
+            "GET",
+            "/heartbeat/{token}".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "GET",
+            "/heartbeat/{token}/".into(),
+            "",
+            b"",
+            record("success", "GET", &json!({})),
+            "up",
+        ),
+        (
+            "POST",
+            "/heartbeat/{token}".into(),
+            FORM,
+            b"msg=no",
+            record("success", "POST", &json!({"body": "msg=no"})),
+            "up",
+        ),
+        (
+            "POST",
+            "/ping/{token}".into(),
+            "",
+            b"\xff\xfe\x00",
+            record(
+                "success",
+                "POST",
+                &json!({"body_base64": base64::engine::general_purpose::STANDARD.encode(b"\xff\xfe\x00")}),
+            ),
+            "up",
+        ),
     ];
     for (case, (method, path, headers, body, expected, state)) in cases.into_iter().enumerate() {
         let heartbeat = server.heartbeat(&format!("case {case}"));
-        let path = path.replace("{token}", &heartbeat.token).replace("{key}", &key).replace("{slug}", &heartbeat.slug);
-        let reply = ask(server.address, method, &path, &format!("{headers}{}", from(case)), body);
-        assert_eq!((reply.status, reply.text().as_str()), (200, "OK"), "{method} {path}");
-        assert_eq!(recorded(&server, &heartbeat, 1), [expected], "{method} {path}");
+        let path = path
+            .replace("{token}", &heartbeat.token)
+            .replace("{key}", &key)
+            .replace("{slug}", &heartbeat.slug);
+        let reply = ask(
+            server.address,
+            method,
+            &path,
+            &format!("{headers}{}", from(case)),
+            body,
+        );
+        assert_eq!(
+            (reply.status, reply.text().as_str()),
+            (200, "OK"),
+            "{method} {path}"
+        );
+        assert_eq!(
+            recorded(&server, &heartbeat, 1),
+            [expected],
+            "{method} {path}"
+        );
         until(&format!("{method} {path} to make it {state}"), || {
             (server.state(&heartbeat) == state).then_some(())
         });
@@ -143,9 +390,19 @@ fn what_is_not_a_check_in_is_refused_with_its_reason_and_keeps_nothing() {
         ("GET", "/ping/{token}?rid=".into(), 400, uuid),
         ("GET", "/ping/{token}?rid".into(), 400, uuid),
         ("GET", "/ping/{token}?rid=bad".into(), 400, uuid),
-        ("GET", format!("/ping/{{token}}?rid={}", RID.replace('-', "")), 400, uuid),
+        (
+            "GET",
+            format!("/ping/{{token}}?rid={}", RID.replace('-', "")),
+            400,
+            uuid,
+        ),
         ("GET", format!("/ping/{{token}}?rid=%7B{RID}%7D"), 400, uuid),
-        ("GET", format!("/ping/{{token}}?rid=urn:uuid:{RID}"), 400, uuid),
+        (
+            "GET",
+            format!("/ping/{{token}}?rid=urn:uuid:{RID}"),
+            400,
+            uuid,
+        ),
         ("GET", "/ping/{key}/missing".into(), 404, "not found"),
         ("GET", "/ping/{key}/Watched".into(), 400, url),
         ("GET", "/ping/{key}/with.dot".into(), 404, "not found"),
@@ -153,14 +410,39 @@ fn what_is_not_a_check_in_is_refused_with_its_reason_and_keeps_nothing() {
         ("GET", "/ping/{key}/watched/bogus".into(), 404, "not found"),
         ("GET", "/ping/{key}/watched/256".into(), 400, url),
         ("GET", "/ping/{key}/watched?rid=bad".into(), 400, uuid),
-        ("GET", format!("/ping/{{key}}/{long}?create=1"), 404, "not found"),
+        (
+            "GET",
+            format!("/ping/{{key}}/{long}?create=1"),
+            404,
+            "not found",
+        ),
         ("GET", "/ping/{other}/watched".into(), 404, "not found"),
-        ("GET", "/ping/{key}/missing?create=true".into(), 404, "not found"),
-        ("GET", "/ping/{key}/missing?create=0".into(), 404, "not found"),
+        (
+            "GET",
+            "/ping/{key}/missing?create=true".into(),
+            404,
+            "not found",
+        ),
+        (
+            "GET",
+            "/ping/{key}/missing?create=0".into(),
+            404,
+            "not found",
+        ),
         ("GET", "/ping/{key}/missing?create".into(), 404, "not found"),
         ("GET", "/ping/{key}/missing/256?create=1".into(), 400, url),
-        ("GET", "/ping/{key}/missing/bogus?create=1".into(), 404, "not found"),
-        ("GET", "/ping/{key}/missing?create=1&rid=bad".into(), 400, uuid),
+        (
+            "GET",
+            "/ping/{key}/missing/bogus?create=1".into(),
+            404,
+            "not found",
+        ),
+        (
+            "GET",
+            "/ping/{key}/missing?create=1&rid=bad".into(),
+            400,
+            uuid,
+        ),
         ("GET", "/ping/{key}/Missing?create=1".into(), 400, url),
     ];
     for (case, (method, path, status, text)) in cases.into_iter().enumerate() {
@@ -171,17 +453,37 @@ fn what_is_not_a_check_in_is_refused_with_its_reason_and_keeps_nothing() {
             .replace("{other}", OTHER)
             .replace("{key}", &key);
         let reply = ask(server.address, method, &path, &from(case), b"");
-        assert_eq!((reply.status, reply.text().as_str()), (status, text), "{method} {path}");
+        assert_eq!(
+            (reply.status, reply.text().as_str()),
+            (status, text),
+            "{method} {path}"
+        );
         assert_eq!(reply.header("access-control-allow-origin"), None, "{path}");
         assert_eq!(reply.header("ping-body-limit"), None, "{path}");
     }
-    let upper = ask(server.address, "GET", &format!("/{}", heartbeat.token.to_uppercase()), "", b"");
+    let upper = ask(
+        server.address,
+        "GET",
+        &format!("/{}", heartbeat.token.to_uppercase()),
+        "",
+        b"",
+    );
     assert_eq!(upper.status, 404);
     // A check-in that is taken comes after all that were not.
-    assert_eq!(server.get(&format!("/ping/{}/log", heartbeat.token)).status, 200);
-    assert_eq!(recorded(&server, &heartbeat, 1), [record("log", "GET", &json!({}))]);
+    assert_eq!(
+        server.get(&format!("/ping/{}/log", heartbeat.token)).status,
+        200
+    );
+    assert_eq!(
+        recorded(&server, &heartbeat, 1),
+        [record("log", "GET", &json!({}))]
+    );
     assert_eq!(server.state(&heartbeat), "new");
-    assert_eq!(server.shown("/monitors")["items"].as_array().unwrap().len(), 1, "a refused request has made a monitor");
+    assert_eq!(
+        server.shown("/monitors")["items"].as_array().unwrap().len(),
+        1,
+        "a refused request has made a monitor"
+    );
 }
 
 #[test]
@@ -190,13 +492,32 @@ fn other_methods_are_told_which_there_are() {
     let server = Server::start(data.path(), &[]);
     let heartbeat = server.heartbeat("watched");
     for method in ["DELETE", "PATCH", "OPTIONS", "TRACE"] {
-        for path in ["/ping/{}", "/{}", "/api/hb/{}", "/v1/heartbeat/{}", "/heartbeat/{}"] {
-            let reply = ask(server.address, method, &path.replace("{}", &heartbeat.token), "", b"");
+        for path in [
+            "/ping/{}",
+            "/{}",
+            "/api/hb/{}",
+            "/v1/heartbeat/{}",
+            "/heartbeat/{}",
+        ] {
+            let reply = ask(
+                server.address,
+                method,
+                &path.replace("{}", &heartbeat.token),
+                "",
+                b"",
+            );
             assert_eq!(reply.status, 405, "{method} {path}");
-            assert_eq!(reply.header("allow"), Some("GET, HEAD, POST, PUT"), "{method} {path}");
+            assert_eq!(
+                reply.header("allow"),
+                Some("GET, HEAD, POST, PUT"),
+                "{method} {path}"
+            );
         }
     }
-    assert_eq!(server.get(&format!("/ping/{}/log", heartbeat.token)).status, 200);
+    assert_eq!(
+        server.get(&format!("/ping/{}/log", heartbeat.token)).status,
+        200
+    );
     assert_eq!(recorded(&server, &heartbeat, 1).len(), 1);
 }
 
@@ -206,12 +527,25 @@ fn the_answer_has_the_headers_that_clients_know() {
     let server = Server::start(data.path(), &["--ping-body-limit", "77"]);
     let heartbeat = server.heartbeat("watched");
     for (method, body) in [("GET", "OK"), ("HEAD", ""), ("POST", "OK")] {
-        let reply = ask(server.address, method, &format!("/ping/{}", heartbeat.token), "", b"");
-        assert_eq!((reply.status, reply.text().as_str()), (200, body), "{method}");
+        let reply = ask(
+            server.address,
+            method,
+            &format!("/ping/{}", heartbeat.token),
+            "",
+            b"",
+        );
+        assert_eq!(
+            (reply.status, reply.text().as_str()),
+            (200, body),
+            "{method}"
+        );
         for (name, value) in [
             ("access-control-allow-origin", "*"),
             ("ping-body-limit", "77"),
-            ("cache-control", "max-age=0, no-cache, no-store, must-revalidate, private"),
+            (
+                "cache-control",
+                "max-age=0, no-cache, no-store, must-revalidate, private",
+            ),
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", "2"),
         ] {
@@ -219,7 +553,10 @@ fn the_answer_has_the_headers_that_clients_know() {
         }
     }
     let kinds = recorded(&server, &heartbeat, 3);
-    let methods: Vec<&str> = kinds.iter().filter_map(|item| item["method"].as_str()).collect();
+    let methods: Vec<&str> = kinds
+        .iter()
+        .filter_map(|item| item["method"].as_str())
+        .collect();
     assert_eq!(methods, ["POST", "HEAD", "GET"]);
 }
 
@@ -236,16 +573,31 @@ fn a_check_in_by_name_makes_what_is_missing_once() {
         assert_eq!(reply.header("ping-body-limit"), Some("10000"));
     }
     let made = server.shown("/monitors")["items"][0].clone();
-    assert_eq!((made["name"].as_str(), made["slug"].as_str()), (Some("nightly"), Some("nightly")));
+    assert_eq!(
+        (made["name"].as_str(), made["slug"].as_str()),
+        (Some("nightly"), Some("nightly"))
+    );
     assert_eq!(made["grace"], "1h");
     // Its own token works as well.
-    assert_eq!(server.get(&format!("/ping/{}", made["token"].as_str().unwrap())).status, 200);
+    assert_eq!(
+        server
+            .get(&format!("/ping/{}", made["token"].as_str().unwrap()))
+            .status,
+        200
+    );
     // Names that differ in their slug only.
-    let (status, _) = server.api("POST", "/monitors", &json!({
-        "kind": "heartbeat", "name": "taken", "slug": "other", "schedule": {"every": "1h"},
-    }));
+    let (status, _) = server.api(
+        "POST",
+        "/monitors",
+        &json!({
+            "kind": "heartbeat", "name": "taken", "slug": "other", "schedule": {"every": "1h"},
+        }),
+    );
     assert_eq!(status, 201);
-    assert_eq!(server.get(&format!("/ping/{key}/taken?create=1")).status, 409);
+    assert_eq!(
+        server.get(&format!("/ping/{key}/taken?create=1")).status,
+        409
+    );
 }
 
 #[test]
@@ -255,10 +607,24 @@ fn a_brought_token_works_in_every_dialect_and_before_a_ping_key() {
     let heartbeat = server.heartbeat_of(&json!({
         "kind": "heartbeat", "name": "imported", "schedule": {"every": "1h"}, "token": "Imported_Token-1",
     }));
-    for path in ["/ping/{}", "/ping/{}/fail", "/api/hb/{}", "/v1/heartbeat/{}", "/heartbeat/{}"] {
-        assert_eq!(server.get(&path.replace("{}", &heartbeat.token)).status, 200, "{path}");
+    for path in [
+        "/ping/{}",
+        "/ping/{}/fail",
+        "/api/hb/{}",
+        "/v1/heartbeat/{}",
+        "/heartbeat/{}",
+    ] {
+        assert_eq!(
+            server.get(&path.replace("{}", &heartbeat.token)).status,
+            200,
+            "{path}"
+        );
     }
-    assert_eq!(server.get("/ping/imported_token-1").status, 404, "its letters count");
+    assert_eq!(
+        server.get("/ping/imported_token-1").status,
+        404,
+        "its letters count"
+    );
     assert_eq!(recorded(&server, &heartbeat, 5).len(), 5);
 }
 
@@ -268,28 +634,45 @@ fn the_lines_that_people_have_in_their_jobs_work_as_printed() {
     let data = directory();
     let server = Server::start(data.path(), &[]);
     for (name, line, message) in [
-        ("direct", r#"curl -fsS --retry 3 "https://app.alert24.net/api/hb/$ALERT24_HB_TOKEN""#, None),
+        (
+            "direct",
+            r#"curl -fsS --retry 3 "https://app.alert24.net/api/hb/$ALERT24_HB_TOKEN""#,
+            None,
+        ),
         (
             "message",
             "curl -fsS --retry 3 \"https://pulse.alert24.io/v1/heartbeat/YOUR-HEARTBEAT-TOKEN\" \\\n--data-urlencode \"msg=backup completed successfully\"",
             Some("backup completed successfully"),
         ),
-        ("vigilmon", r#"curl -fsS "$VIGILMON_HEARTBEAT_URL" > /dev/null"#, None),
+        (
+            "vigilmon",
+            r#"curl -fsS "$VIGILMON_HEARTBEAT_URL" > /dev/null"#,
+            None,
+        ),
     ] {
         let heartbeat = server.heartbeat(name);
         let script = ["https://app.alert24.net", "https://pulse.alert24.io"]
             .iter()
-            .fold(line.to_owned(), |line, host| line.replace(host, &server.url))
+            .fold(line.to_owned(), |line, host| {
+                line.replace(host, &server.url)
+            })
             .replace("YOUR-HEARTBEAT-TOKEN", &heartbeat.token);
         let output = Command::new("sh")
             .args(["-ec", &script])
             .env("ALERT24_HB_TOKEN", &heartbeat.token)
-            .env("VIGILMON_HEARTBEAT_URL", format!("{}/heartbeat/{}", server.url, heartbeat.token))
+            .env(
+                "VIGILMON_HEARTBEAT_URL",
+                format!("{}/heartbeat/{}", server.url, heartbeat.token),
+            )
             .output()
             .unwrap();
         assert!(output.status.success(), "{script}: {output:?}");
         let found = &recorded(&server, &heartbeat, 1)[0];
-        assert_eq!((found["kind"].as_str(), found["message"].as_str()), (Some("success"), message), "{line}");
+        assert_eq!(
+            (found["kind"].as_str(), found["message"].as_str()),
+            (Some("success"), message),
+            "{line}"
+        );
         until("up", || (server.state(&heartbeat) == "up").then_some(()));
     }
 }
@@ -304,14 +687,19 @@ fn post(server: &Server, path: &str, body: &[u8]) -> (Option<Reply>, bool) {
     let sending = std::thread::spawn(move || _ = writer.write_all(&bytes));
     let mut reader = BufReader::new(stream);
     let reply = read(&mut reader, false);
-    let closes = reply.as_ref().is_some_and(|reply| reply.header("connection") == Some("close"));
+    let closes = reply
+        .as_ref()
+        .is_some_and(|reply| reply.header("connection") == Some("close"));
     if closes {
         let mut rest = Vec::new();
         _ = reader.read_to_end(&mut rest);
         assert_eq!(rest, b"");
     } else {
         // The connection goes on.
-        reader.get_mut().write_all(head("GET", "/healthz", "connection: close\r\n", 0).as_bytes()).unwrap();
+        reader
+            .get_mut()
+            .write_all(head("GET", "/healthz", "connection: close\r\n", 0).as_bytes())
+            .unwrap();
         assert_eq!(read(&mut reader, false).unwrap().status, 200);
     }
     sending.join().unwrap();
@@ -331,14 +719,20 @@ fn a_body_is_kept_from_its_beginning_and_never_refused_for_its_size() {
         (3 << 20, true, true),
     ] {
         let heartbeat = server.heartbeat(&format!("body of {length}"));
-        let body: Vec<u8> = (0..length).map(|i| b'a' + u8::try_from(i % 26).unwrap()).collect();
+        let body: Vec<u8> = (0..length)
+            .map(|i| b'a' + u8::try_from(i % 26).unwrap())
+            .collect();
         let (reply, closed) = post(&server, &format!("/ping/{}", heartbeat.token), &body);
         assert_eq!(reply.map(|reply| reply.status), Some(200), "{length}");
         assert_eq!(closed, closes, "{length}");
         let found = &recorded(&server, &heartbeat, 1)[0];
         assert_eq!(found["body_truncated"], truncated, "{length}");
         let expected = &body[..length.min(10_000)];
-        assert_eq!(found["body"].as_str().unwrap_or_default().as_bytes(), expected, "{length}");
+        assert_eq!(
+            found["body"].as_str().unwrap_or_default().as_bytes(),
+            expected,
+            "{length}"
+        );
     }
 }
 
@@ -346,12 +740,16 @@ fn a_body_is_kept_from_its_beginning_and_never_refused_for_its_size() {
 fn a_body_in_chunks_is_kept_like_any_other() {
     let data = directory();
     let server = Server::start(data.path(), &[]);
-    for (name, chunks, truncated) in [("small", vec![3, 1, 5_000], false), ("full", vec![5_000, 5_000], false),
-        ("over", vec![9_000, 1_000, 1], true), ("large", vec![60_000; 10], true)]
-    {
+    for (name, chunks, truncated) in [
+        ("small", vec![3, 1, 5_000], false),
+        ("full", vec![5_000, 5_000], false),
+        ("over", vec![9_000, 1_000, 1], true),
+        ("large", vec![60_000; 10], true),
+    ] {
         let heartbeat = server.heartbeat(name);
         let headers = "connection: close\r\ntransfer-encoding: chunked\r\n";
-        let mut bytes = head("POST", &format!("/ping/{}", heartbeat.token), headers, 0).into_bytes();
+        let mut bytes =
+            head("POST", &format!("/ping/{}", heartbeat.token), headers, 0).into_bytes();
         let mut body = Vec::new();
         for (number, length) in chunks.into_iter().enumerate() {
             let chunk = vec![b'a' + u8::try_from(number).unwrap(); length];
@@ -361,10 +759,18 @@ fn a_body_in_chunks_is_kept_like_any_other() {
             body.extend_from_slice(&chunk);
         }
         bytes.extend_from_slice(b"0\r\n\r\n");
-        assert_eq!(send(server.address, &bytes, false).unwrap().status, 200, "{name}");
+        assert_eq!(
+            send(server.address, &bytes, false).unwrap().status,
+            200,
+            "{name}"
+        );
         let found = &recorded(&server, &heartbeat, 1)[0];
         assert_eq!(found["body_truncated"], truncated, "{name}");
-        assert_eq!(found["body"].as_str().unwrap().as_bytes(), &body[..body.len().min(10_000)], "{name}");
+        assert_eq!(
+            found["body"].as_str().unwrap().as_bytes(),
+            &body[..body.len().min(10_000)],
+            "{name}"
+        );
     }
 }
 
@@ -376,14 +782,24 @@ fn a_sender_that_goes_away_or_silent_after_the_kept_part_has_checked_in() {
         let heartbeat = server.heartbeat(&format!("gone after {sent}"));
         let mut stream = connect(server.address);
         let path = format!("/ping/{}", heartbeat.token);
-        stream.write_all(head("POST", &path, "", 500_000).as_bytes()).unwrap();
+        stream
+            .write_all(head("POST", &path, "", 500_000).as_bytes())
+            .unwrap();
         stream.write_all(&vec![b'x'; sent]).unwrap();
         if sent % 2 == 0 {
             drop(stream);
         }
         // Else it stays and says nothing more.
         let found = recorded(&server, &heartbeat, 1);
-        assert_eq!(found, [record("success", "POST", &json!({"body": "x".repeat(10_000), "body_truncated": true}))], "{sent}");
+        assert_eq!(
+            found,
+            [record(
+                "success",
+                "POST",
+                &json!({"body": "x".repeat(10_000), "body_truncated": true})
+            )],
+            "{sent}"
+        );
     }
 }
 
@@ -393,15 +809,32 @@ fn the_source_is_the_peer_unless_a_trusted_proxy_says_whose_it_is() {
         (&[][..], "198.51.100.7", "127.0.0.1"),
         (BEHIND_A_PROXY, "198.51.100.7", "198.51.100.7"),
         (BEHIND_A_PROXY, "203.0.113.9, 198.51.100.7", "198.51.100.7"),
-        (BEHIND_A_PROXY, "203.0.113.9, 198.51.100.7, 127.0.0.1", "198.51.100.7"),
+        (
+            BEHIND_A_PROXY,
+            "203.0.113.9, 198.51.100.7, 127.0.0.1",
+            "198.51.100.7",
+        ),
         (BEHIND_A_PROXY, "2001:db8::7", "2001:db8::7"),
-        (&["--trusted-proxy", "192.0.2.0/24"][..], "198.51.100.7", "127.0.0.1"),
+        (
+            &["--trusted-proxy", "192.0.2.0/24"][..],
+            "198.51.100.7",
+            "127.0.0.1",
+        ),
     ] {
         let data = directory();
         let server = Server::start(data.path(), more);
         let heartbeat = server.heartbeat("watched");
-        let headers = format!("x-forwarded-for: {forwarded}\r\nuser-agent: {}\r\n", "u".repeat(300));
-        let reply = ask(server.address, "GET", &format!("/ping/{}", heartbeat.token), &headers, b"");
+        let headers = format!(
+            "x-forwarded-for: {forwarded}\r\nuser-agent: {}\r\n",
+            "u".repeat(300)
+        );
+        let reply = ask(
+            server.address,
+            "GET",
+            &format!("/ping/{}", heartbeat.token),
+            &headers,
+            b"",
+        );
         assert_eq!(reply.status, 200);
         let found = until("the check-in", || server.checkins(&heartbeat).pop());
         assert_eq!(found["source"], source, "{more:?} {forwarded}");
@@ -415,7 +848,13 @@ fn an_address_that_is_refused_too_often_waits_while_known_tokens_work() {
     let server = Server::start(data.path(), BEHIND_A_PROXY);
     let heartbeat = server.heartbeat("watched");
     let ask_from = |address: &str, path: &str| {
-        ask(server.address, "GET", path, &format!("x-forwarded-for: {address}\r\n"), b"")
+        ask(
+            server.address,
+            "GET",
+            path,
+            &format!("x-forwarded-for: {address}\r\n"),
+            b"",
+        )
     };
     let bad = format!("/ping/{OTHER}");
     for _ in 0..20 {
@@ -425,7 +864,11 @@ fn an_address_that_is_refused_too_often_waits_while_known_tokens_work() {
     assert_eq!(reply.status, 429);
     let wait: u32 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=61).contains(&wait), "{wait}");
-    assert_eq!(ask_from("192.0.2.1", &format!("/ping/{}", heartbeat.token)).status, 200, "a known token");
+    assert_eq!(
+        ask_from("192.0.2.1", &format!("/ping/{}", heartbeat.token)).status,
+        200,
+        "a known token"
+    );
     assert_eq!(ask_from("192.0.2.2", &bad).status, 404, "another address");
 }
 
@@ -447,26 +890,46 @@ fn a_token_that_comes_too_often_is_told_to_wait_and_loses_nothing() {
             std::thread::spawn(move || {
                 let stream = connect(address);
                 let mut writer = stream.try_clone().unwrap();
-                let sending = std::thread::spawn(move || writer.write_all(request.as_bytes()).unwrap());
+                let sending =
+                    std::thread::spawn(move || writer.write_all(request.as_bytes()).unwrap());
                 let mut reader = BufReader::new(stream);
-                let replies: Vec<Reply> = (0..EACH).map(|_| read(&mut reader, false).unwrap()).collect();
+                let replies: Vec<Reply> = (0..EACH)
+                    .map(|_| read(&mut reader, false).unwrap())
+                    .collect();
                 sending.join().unwrap();
                 replies
             })
         })
         .collect();
-    let replies: Vec<Reply> = lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect();
+    let replies: Vec<Reply> = lanes
+        .into_iter()
+        .flat_map(|lane| lane.join().unwrap())
+        .collect();
     let most = 1_000.0 + 100.0 * (begun.elapsed().as_secs_f64() + 1.0);
-    let (taken, refused): (Vec<&Reply>, Vec<&Reply>) = replies.iter().partition(|reply| reply.status == 200);
-    assert!(taken.len() >= 1_000 && taken.len() as f64 <= most, "{} were taken", taken.len());
+    let (taken, refused): (Vec<&Reply>, Vec<&Reply>) =
+        replies.iter().partition(|reply| reply.status == 200);
+    assert!(
+        taken.len() >= 1_000 && taken.len() as f64 <= most,
+        "{} were taken",
+        taken.len()
+    );
     assert!(!refused.is_empty(), "nothing was refused");
     for reply in refused {
-        assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
+        assert_eq!(
+            (reply.status, reply.header("retry-after")),
+            (429, Some("1"))
+        );
     }
     let counted = ask(metrics, "GET", "/metrics", "", b"").text();
     let expected = format!("systole_checkins_total {}\n", taken.len());
-    assert!(counted.contains(&expected), "{} were taken: {counted}", taken.len());
-    until("the token to be taken again", || (server.get(&path).status == 200).then_some(()));
+    assert!(
+        counted.contains(&expected),
+        "{} were taken: {counted}",
+        taken.len()
+    );
+    until("the token to be taken again", || {
+        (server.get(&path).status == 200).then_some(())
+    });
 }
 
 /// Healthchecks' table: what each signal makes of each state.
@@ -484,7 +947,16 @@ fn a_signal_makes_of_each_state_what_the_table_says() {
             assert_eq!(server.get(&path).status, 200);
         }
         if state == "paused" {
-            assert_eq!(server.api("POST", &format!("/monitors/{}/pause", heartbeat.id), &json!({})).0, 200);
+            assert_eq!(
+                server
+                    .api(
+                        "POST",
+                        &format!("/monitors/{}/pause", heartbeat.id),
+                        &json!({})
+                    )
+                    .0,
+                200
+            );
         }
         until(state, || (server.state(heartbeat) == state).then_some(()));
     };
@@ -494,17 +966,37 @@ fn a_signal_makes_of_each_state_what_the_table_says() {
         ("down", "up", "down", "down", "down"),
         ("paused", "up", "down", "paused", "paused"),
     ] {
-        for (suffix, after) in [("", success), ("/0", success), ("/fail", fail), ("/9", fail), ("/start", start), ("/log", log)] {
+        for (suffix, after) in [
+            ("", success),
+            ("/0", success),
+            ("/fail", fail),
+            ("/9", fail),
+            ("/start", start),
+            ("/log", log),
+        ] {
             let heartbeat = server.heartbeat(&format!("{before}{}", suffix.replace('/', " then ")));
             make(&heartbeat, before);
             let known = server.checkins(&heartbeat).len();
-            assert_eq!(server.get(&format!("/ping/{}{suffix}", heartbeat.token)).status, 200);
+            assert_eq!(
+                server
+                    .get(&format!("/ping/{}{suffix}", heartbeat.token))
+                    .status,
+                200
+            );
             recorded(&server, &heartbeat, known + 1);
-            until(&format!("{before} and {suffix} to make {after}"), || (server.state(&heartbeat) == after).then_some(()));
+            until(&format!("{before} and {suffix} to make {after}"), || {
+                (server.state(&heartbeat) == after).then_some(())
+            });
         }
     }
     // One incident for each that became down, also where it failed twice; none for the others.
-    let open = server.shown("/incidents?state=open&limit=500")["items"].as_array().unwrap().len();
-    let monitors = server.shown("/monitors?state=down&limit=500")["items"].as_array().unwrap().len();
+    let open = server.shown("/incidents?state=open&limit=500")["items"]
+        .as_array()
+        .unwrap()
+        .len();
+    let monitors = server.shown("/monitors?state=down&limit=500")["items"]
+        .as_array()
+        .unwrap()
+        .len();
     assert_eq!(open, monitors);
 }

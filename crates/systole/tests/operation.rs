@@ -18,7 +18,9 @@ use serde_json::{Value, json};
 /// A check-in with a body of ten bytes, of which the server has five and waits for the others.
 fn half_sent(server: &Server, path: &str) -> TcpStream {
     let mut stream = connect(server.address);
-    stream.write_all(head("POST", path, "expect: 100-continue\r\n", 10).as_bytes()).unwrap();
+    stream
+        .write_all(head("POST", path, "expect: 100-continue\r\n", 10).as_bytes())
+        .unwrap();
     // It asks for the body: it has begun to read it.
     let asks = b"HTTP/1.1 100 Continue\r\n\r\n";
     let mut answer = vec![0; asks.len()];
@@ -38,12 +40,22 @@ fn a_first_signal_finishes_what_is_under_way_and_nothing_acknowledged_is_lost() 
     // A request of which the half has come, and whose other half the server waits for.
     let mut stream = half_sent(&server, &path);
     let mut idle = BufReader::new(connect(server.address));
-    idle.get_mut().write_all(head("GET", "/healthz", "", 0).as_bytes()).unwrap();
+    idle.get_mut()
+        .write_all(head("GET", "/healthz", "", 0).as_bytes())
+        .unwrap();
     assert_eq!(read(&mut idle, false).unwrap().status, 200);
     server.signal("TERM");
-    until("the server to stop", || server.said().contains("stopping").then_some(()));
-    until("its port to be closed", || TcpStream::connect(server.address).is_err().then_some(()));
-    assert_eq!(idle.read_to_end(&mut Vec::new()).unwrap_or_default(), 0, "an idle connection is closed");
+    until("the server to stop", || {
+        server.said().contains("stopping").then_some(())
+    });
+    until("its port to be closed", || {
+        TcpStream::connect(server.address).is_err().then_some(())
+    });
+    assert_eq!(
+        idle.read_to_end(&mut Vec::new()).unwrap_or_default(),
+        0,
+        "an idle connection is closed"
+    );
     stream.write_all(b", las").unwrap();
     let reply = read(&mut BufReader::new(&stream), false).unwrap();
     assert_eq!(reply.status, 200);
@@ -51,8 +63,17 @@ fn a_first_signal_finishes_what_is_under_way_and_nothing_acknowledged_is_lost() 
 
     let server = Server::start(data.path(), &[]);
     let found = server.checkins(&heartbeat);
-    let kept: Vec<(&Value, &Value)> = found.iter().map(|found| (&found["kind"], &found["body"])).collect();
-    assert_eq!(kept, [(&json!("success"), &json!("first, las")), (&json!("fail"), &Value::Null)]);
+    let kept: Vec<(&Value, &Value)> = found
+        .iter()
+        .map(|found| (&found["kind"], &found["body"]))
+        .collect();
+    assert_eq!(
+        kept,
+        [
+            (&json!("success"), &json!("first, las")),
+            (&json!("fail"), &Value::Null)
+        ]
+    );
     until("up", || (server.state(&heartbeat) == "up").then_some(()));
 }
 
@@ -63,7 +84,9 @@ fn a_second_signal_ends_it_at_once() {
     let heartbeat = server.heartbeat("watched");
     let _waited_for = half_sent(&server, &format!("/ping/{}", heartbeat.token));
     server.signal("TERM");
-    until("the server to stop", || server.said().contains("stopping").then_some(()));
+    until("the server to stop", || {
+        server.said().contains("stopping").then_some(())
+    });
     server.signal("INT");
     // The status tells it from the end that waiting would have come to.
     assert_eq!(server.ended().code(), Some(1), "{}", server.said());
@@ -78,14 +101,33 @@ fn states_incidents_and_keys_survive_a_restart() {
     let make = |name: &str, suffix: &str, state: &str| {
         let heartbeat = server.heartbeat(name);
         if state == "paused" {
-            assert_eq!(server.api("POST", &format!("/monitors/{}/pause", heartbeat.id), &json!({})).0, 200);
+            assert_eq!(
+                server
+                    .api(
+                        "POST",
+                        &format!("/monitors/{}/pause", heartbeat.id),
+                        &json!({})
+                    )
+                    .0,
+                200
+            );
         } else if state != "new" {
-            assert_eq!(server.get(&format!("/ping/{}{suffix}", heartbeat.token)).status, 200);
+            assert_eq!(
+                server
+                    .get(&format!("/ping/{}{suffix}", heartbeat.token))
+                    .status,
+                200
+            );
         }
         until(state, || (server.state(&heartbeat) == state).then_some(()));
         (heartbeat, state.to_owned())
     };
-    let made = [make("a", "", "new"), make("b", "", "up"), make("c", "/fail", "down"), make("d", "", "paused")];
+    let made = [
+        make("a", "", "new"),
+        make("b", "", "up"),
+        make("c", "/fail", "down"),
+        make("d", "", "paused"),
+    ];
     let incidents = server.shown("/incidents");
     server.stop();
 
@@ -96,7 +138,10 @@ fn states_incidents_and_keys_survive_a_restart() {
             assert_eq!(&server.state(heartbeat), state, "{}", heartbeat.slug);
         }
         assert_eq!(server.shown("/incidents"), incidents);
-        assert_eq!(server.api("GET", "/ping-key", &Value::Null).1["ping_key"], key["ping_key"]);
+        assert_eq!(
+            server.api("GET", "/ping-key", &Value::Null).1["ping_key"],
+            key["ping_key"]
+        );
         let path = format!("/ping/{}/a/log", key["ping_key"].as_str().unwrap());
         assert_eq!(server.get(&path).status, 200);
     }
@@ -110,7 +155,11 @@ fn handed_over(listener: &TcpListener, data: &Path) -> Server {
     let mut command = Command::new("sh");
     clean(&mut command);
     command
-        .args(["-c", r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#, "sh"])
+        .args([
+            "-c",
+            r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#,
+            "sh",
+        ])
         .arg(program.get_program())
         .args(program.get_args())
         .stdin(Stdio::from(socket));
@@ -131,10 +180,17 @@ fn a_socket_that_was_handed_over_refuses_nobody_while_the_server_restarts() {
 
     // Nobody is there.
     let mut stream = connect(address);
-    stream.write_all(head("GET", &format!("{path}/fail"), "", 0).as_bytes()).unwrap();
+    stream
+        .write_all(head("GET", &format!("{path}/fail"), "", 0).as_bytes())
+        .unwrap();
     let server = handed_over(&listener, data.path());
-    assert_eq!(read(&mut BufReader::new(stream), false).unwrap().status, 200);
-    until("down", || (server.state(&heartbeat) == "down").then_some(()));
+    assert_eq!(
+        read(&mut BufReader::new(stream), false).unwrap().status,
+        200
+    );
+    until("down", || {
+        (server.state(&heartbeat) == "down").then_some(())
+    });
 }
 
 /// A certificate of its own authority for 127.0.0.1, in the server's files and as what a client trusts.
@@ -144,14 +200,25 @@ fn certificate(directory: &Path, trusted: &str) -> std::path::PathBuf {
     let chain = pem("CERTIFICATE", made.cert.der());
     std::fs::write(&trusted, &chain).unwrap();
     std::fs::write(directory.join("tls.crt"), &chain).unwrap();
-    std::fs::write(directory.join("tls.key"), pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
+    std::fs::write(
+        directory.join("tls.key"),
+        pem("PRIVATE KEY", &made.signing_key.serialize_der()),
+    )
+    .unwrap();
     trusted
 }
 
 fn pem(kind: &str, der: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    format!(
+        "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
+        lines.join("\n")
+    )
 }
 
 #[test]
@@ -159,15 +226,32 @@ fn https_is_served_and_renewed_files_are_picked_up_without_a_restart() {
     let (data, files) = (directory(), directory());
     let first = certificate(files.path(), "first.pem");
     let file = |name: &str| files.path().join(name).display().to_string();
-    let server = Server::start(data.path(), &["--tls-cert", &file("tls.crt"), "--tls-key", &file("tls.key")]);
+    let server = Server::start(
+        data.path(),
+        &[
+            "--tls-cert",
+            &file("tls.crt"),
+            "--tls-key",
+            &file("tls.key"),
+        ],
+    );
     assert!(server.url.starts_with("https://"), "{}", server.url);
     let healthy = |trusted: &Path| {
         let url = format!("{}/healthz", server.url);
-        let output = Command::new("curl").args(["-fsS", "--noproxy", "*", "--cacert"]).arg(trusted).arg(url).output().unwrap();
+        let output = Command::new("curl")
+            .args(["-fsS", "--noproxy", "*", "--cacert"])
+            .arg(trusted)
+            .arg(url)
+            .output()
+            .unwrap();
         output.status.success() && output.stdout == b"ok\n"
     };
     assert!(healthy(&first));
-    assert!(server.said().contains("https://127.0.0.1"), "links name the scheme: {}", server.said());
+    assert!(
+        server.said().contains("https://127.0.0.1"),
+        "links name the scheme: {}",
+        server.said()
+    );
 
     let second = certificate(files.path(), "second.pem");
     until("the renewed certificate", || healthy(&second).then_some(()));
@@ -175,9 +259,16 @@ fn https_is_served_and_renewed_files_are_picked_up_without_a_restart() {
 
     std::fs::write(files.path().join("tls.key"), "no key\n").unwrap();
     until("a complaint", || {
-        server.said().lines().any(|line| line.contains("the former stay") && line.contains("tls.key")).then_some(())
+        server
+            .said()
+            .lines()
+            .any(|line| line.contains("the former stay") && line.contains("tls.key"))
+            .then_some(())
     });
-    assert!(healthy(&second), "a broken file takes the working pair away");
+    assert!(
+        healthy(&second),
+        "a broken file takes the working pair away"
+    );
 }
 
 #[test]
@@ -186,7 +277,9 @@ fn health_is_for_everybody_and_metrics_for_those_who_may() {
     let server = Server::start(data.path(), &["--metrics-listen", "127.0.0.1:0"]);
     let healthz = server.get("/healthz");
     assert_eq!((healthz.status, healthz.text().as_str()), (200, "ok\n"));
-    until("ready", || (server.get("/readyz").text() == "ready\n").then_some(()));
+    until("ready", || {
+        (server.get("/readyz").text() == "ready\n").then_some(())
+    });
     assert_eq!(server.get("/readyz").status, 200);
 
     let token = |role: &str| {
@@ -203,13 +296,26 @@ fn health_is_for_everybody_and_metrics_for_those_who_may() {
     assert_eq!(with("/metrics", "sys_of_nobody_at_all_whatsoever"), 401);
     assert_eq!(with("/metrics", &metrics), 200);
     assert_eq!(with("/metrics", &viewer), 200, "a viewer may more");
-    assert_eq!(with("/api/v1/monitors", &metrics), 403, "it opens nothing else");
+    assert_eq!(
+        with("/api/v1/monitors", &metrics),
+        403,
+        "it opens nothing else"
+    );
 
     let open = server.metrics_address();
     assert_eq!(ask(open, "GET", "/metrics", "", b"").status, 200);
     let heartbeat = server.heartbeat("watched");
-    for path in ["/", "/api/v1/monitors", "/sign-in", &format!("/ping/{}", heartbeat.token)] {
-        assert_eq!(ask(open, "GET", path, "", b"").status, 404, "{path} where no token is asked for");
+    for path in [
+        "/",
+        "/api/v1/monitors",
+        "/sign-in",
+        &format!("/ping/{}", heartbeat.token),
+    ] {
+        assert_eq!(
+            ask(open, "GET", path, "", b"").status,
+            404,
+            "{path} where no token is asked for"
+        );
     }
 }
 
@@ -217,7 +323,11 @@ fn health_is_for_everybody_and_metrics_for_those_who_may() {
 fn the_metrics_are_those_that_the_page_documents() {
     let data = directory();
     let server = Server::start(data.path(), &["--metrics-listen", "127.0.0.1:0"]);
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("docs/operations.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .join("docs/operations.md");
     let page = std::fs::read_to_string(page).unwrap();
     let mut documented: BTreeSet<&str> = page
         .lines()
@@ -240,17 +350,46 @@ fn the_self_heartbeat_reaches_its_receiver_where_that_is_allowed() {
     let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/secret-of-mine", receiver.local_addr().unwrap());
     let (data, other) = (directory(), directory());
-    let allowed = Server::start(data.path(), &["--self-heartbeat-url", &url, "--outbound-allow", "127.0.0.1/32"]);
+    let allowed = Server::start(
+        data.path(),
+        &[
+            "--self-heartbeat-url",
+            &url,
+            "--outbound-allow",
+            "127.0.0.1/32",
+        ],
+    );
     let refused = Server::start(other.path(), &["--self-heartbeat-url", &url]);
-    assert!(allowed.said().contains("warning: channels may reach 127.0.0.1/32"), "{}", allowed.said());
+    assert!(
+        allowed
+            .said()
+            .contains("warning: channels may reach 127.0.0.1/32"),
+        "{}",
+        allowed.said()
+    );
     let (mut stream, _) = receiver.accept().unwrap();
     let mut asked = [0; 24];
     stream.read_exact(&mut asked).unwrap();
     assert_eq!(&asked, b"GET /secret-of-mine HTTP");
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-    until("a complaint", || refused.said().contains("the self heartbeat was not sent").then_some(()));
-    assert!(!refused.said().contains("secret-of-mine"), "{}", refused.said());
-    assert!(!allowed.said().contains("secret-of-mine"), "{}", allowed.said());
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .unwrap();
+    until("a complaint", || {
+        refused
+            .said()
+            .contains("the self heartbeat was not sent")
+            .then_some(())
+    });
+    assert!(
+        !refused.said().contains("secret-of-mine"),
+        "{}",
+        refused.said()
+    );
+    assert!(
+        !allowed.said().contains("secret-of-mine"),
+        "{}",
+        allowed.said()
+    );
     // Not being allowed to call is nothing that makes check-ins fail.
     assert_eq!(refused.get("/readyz").status, 200);
 }

@@ -18,7 +18,10 @@ fn refused(mut command: Command) -> (i32, String) {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
     assert_eq!(said.lines().count(), 1, "{said}");
-    let line = said.trim_end().strip_prefix("systole: ").unwrap_or_else(|| panic!("{said}"));
+    let line = said
+        .trim_end()
+        .strip_prefix("systole: ")
+        .unwrap_or_else(|| panic!("{said}"));
     (output.status.code().unwrap(), line.to_owned())
 }
 
@@ -41,14 +44,20 @@ fn a_database_that_does_not_fit_refuses_to_start() {
     other_key.env("SYSTOLE_KEY", OTHER_KEY);
     let (status, said) = refused(other_key);
     assert_eq!(status, 1);
-    assert!(said.contains("is not the one that this database was made with"), "{said}");
+    assert!(
+        said.contains("is not the one that this database was made with"),
+        "{said}"
+    );
     assert!(!said.contains(OTHER_KEY), "{said}");
 
     let key = data.path().join("key");
     let text = std::fs::read_to_string(&key).unwrap();
     for (content, expected) in [
         (None, "it is missing, and this database needs it"),
-        (Some("not a key"), "does not hold a key: 32 bytes in base64 are expected"),
+        (
+            Some("not a key"),
+            "does not hold a key: 32 bytes in base64 are expected",
+        ),
     ] {
         std::fs::remove_file(&key).unwrap();
         if let Some(content) = content {
@@ -56,9 +65,15 @@ fn a_database_that_does_not_fit_refuses_to_start() {
         }
         let (status, said) = refused(serve(data.path(), &[]));
         assert_eq!(status, 1);
-        assert!(said.contains(expected) && said.contains(&path_text(&key)), "{said}");
+        assert!(
+            said.contains(expected) && said.contains(&path_text(&key)),
+            "{said}"
+        );
         if content.is_none() {
-            assert!(!key.exists(), "a new key would hide that the old one is lost");
+            assert!(
+                !key.exists(),
+                "a new key would hide that the old one is lost"
+            );
             std::fs::write(&key, "").unwrap();
         }
     }
@@ -69,7 +84,10 @@ fn a_database_that_does_not_fit_refuses_to_start() {
     std::fs::write(data.path().join("local-token"), "short\n").unwrap();
     let (status, said) = refused(serve(data.path(), &[]));
     assert_eq!(status, 1);
-    assert!(said.contains("local-token holds no token; delete it, a new one is made"), "{said}");
+    assert!(
+        said.contains("local-token holds no token; delete it, a new one is made"),
+        "{said}"
+    );
 
     let other = directory();
     std::fs::write(other.path().join("systole.db"), [b'x'; 8_192]).unwrap();
@@ -84,19 +102,38 @@ fn a_place_that_is_taken_refuses_to_start() {
     let server = Server::start(data.path(), &[]);
     let (status, said) = refused(serve(data.path(), &[]));
     assert_eq!(status, 1);
-    assert!(said.contains("is in use by another Systole; stop that one or name another with --data-dir"), "{said}");
+    assert!(
+        said.contains(
+            "is in use by another Systole; stop that one or name another with --data-dir"
+        ),
+        "{said}"
+    );
 
     let other = directory();
     let address = server.address.to_string();
-    let mut command = common::systole(&["serve", "--listen", &address, "--metrics-listen", "off", "--data-dir"]);
+    let mut command = common::systole(&[
+        "serve",
+        "--listen",
+        &address,
+        "--metrics-listen",
+        "off",
+        "--data-dir",
+    ]);
     command.arg(other.path());
     let (status, said) = refused(command);
     assert_eq!(status, 1);
-    assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("another with --listen"), "{said}");
+    assert!(
+        said.contains(&format!("cannot listen on {address}"))
+            && said.contains("another with --listen"),
+        "{said}"
+    );
 
     let (status, said) = refused(serve(directory().path(), &["--metrics-listen", &address]));
     assert_eq!(status, 1);
-    assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("--metrics-listen"), "{said}");
+    assert!(
+        said.contains(&format!("cannot listen on {address}")) && said.contains("--metrics-listen"),
+        "{said}"
+    );
     // The one that runs has not noticed.
     assert_eq!(server.get("/healthz").status, 200);
 }
@@ -111,14 +148,32 @@ fn files_that_cannot_be_used_refuse_to_start() {
     for path in [file.clone(), file.join("below")] {
         let (status, said) = refused(serve(&path, &[]));
         assert_eq!(status, 1);
-        assert!(said.contains(&format!("cannot use the data directory {}", path_text(&path))), "{said}");
+        assert!(
+            said.contains(&format!(
+                "cannot use the data directory {}",
+                path_text(&path)
+            )),
+            "{said}"
+        );
         assert!(said.contains("--data-dir"), "{said}");
     }
     for (flags, expected) in [
-        (vec!["--tls-cert", &text, "--tls-key", &text], format!("cannot read {text} as a")),
-        (vec!["--tls-cert", &missing, "--tls-key", &text], format!("cannot read {missing} as a certificate chain")),
-        (vec!["--key-file", &missing], format!("cannot read the key file {missing}")),
-        (vec!["--key-file", &text], format!("{text} does not hold a key")),
+        (
+            vec!["--tls-cert", &text, "--tls-key", &text],
+            format!("cannot read {text} as a"),
+        ),
+        (
+            vec!["--tls-cert", &missing, "--tls-key", &text],
+            format!("cannot read {missing} as a certificate chain"),
+        ),
+        (
+            vec!["--key-file", &missing],
+            format!("cannot read the key file {missing}"),
+        ),
+        (
+            vec!["--key-file", &text],
+            format!("{text} does not hold a key"),
+        ),
     ] {
         let (status, said) = refused(serve(directory().path(), &flags));
         assert_eq!(status, 1, "{flags:?}: {said}");
@@ -129,13 +184,33 @@ fn files_that_cannot_be_used_refuse_to_start() {
 #[test]
 fn wrong_settings_are_a_wrong_usage() {
     for (flags, variable, expected) in [
-        (&[][..], ("SYSTOLE_ADMIN_TOKEN", "twenty-three-characters"), "SYSTOLE_ADMIN_TOKEN has 23 characters"),
+        (
+            &[][..],
+            ("SYSTOLE_ADMIN_TOKEN", "twenty-three-characters"),
+            "SYSTOLE_ADMIN_TOKEN has 23 characters",
+        ),
         (&[], ("SYSTOLE_KEY", "c2hvcnQ="), "SYSTOLE_KEY"),
-        (&["--tls-cert", "x"], ("", ""), "--tls-cert and --tls-key belong together"),
+        (
+            &["--tls-cert", "x"],
+            ("", ""),
+            "--tls-cert and --tls-key belong together",
+        ),
         (&["--base-url", "ftp://x"], ("", ""), "--base-url"),
-        (&["--trusted-proxy", "nonsense"], ("", ""), "--trusted-proxy"),
-        (&["--metrics-listen", "nowhere"], ("", ""), "--metrics-listen"),
-        (&["--config", "/nonexistent/systole.toml"], ("", ""), "cannot read the configuration file"),
+        (
+            &["--trusted-proxy", "nonsense"],
+            ("", ""),
+            "--trusted-proxy",
+        ),
+        (
+            &["--metrics-listen", "nowhere"],
+            ("", ""),
+            "--metrics-listen",
+        ),
+        (
+            &["--config", "/nonexistent/systole.toml"],
+            ("", ""),
+            "cannot read the configuration file",
+        ),
     ] {
         let data = directory();
         let mut command = serve(data.path(), flags);
@@ -145,8 +220,15 @@ fn wrong_settings_are_a_wrong_usage() {
         let (status, said) = refused(command);
         assert_eq!(status, 2, "{said}");
         assert!(said.contains(expected), "{said}");
-        assert!(variable.1.is_empty() || !said.contains(variable.1), "{said}");
-        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 0, "nothing was made");
+        assert!(
+            variable.1.is_empty() || !said.contains(variable.1),
+            "{said}"
+        );
+        assert_eq!(
+            std::fs::read_dir(data.path()).unwrap().count(),
+            0,
+            "nothing was made"
+        );
     }
 }
 
@@ -154,11 +236,19 @@ fn wrong_settings_are_a_wrong_usage() {
 fn a_variable_that_nobody_reads_is_warned_of() {
     let data = directory();
     let mut command = serve(data.path(), &[]);
-    command.env("SYSTOLE_LISTN", "127.0.0.1:1").env("SYSTOLE_SERVICE_HOST", "10.0.0.1");
+    command
+        .env("SYSTOLE_LISTN", "127.0.0.1:1")
+        .env("SYSTOLE_SERVICE_HOST", "10.0.0.1");
     let server = Server::spawn(data.path(), command);
     let said = server.said();
-    assert!(said.contains("SYSTOLE_LISTN is not known and is ignored; did you mean SYSTOLE_LISTEN?"), "{said}");
-    assert!(said.contains("SYSTOLE_SERVICE_HOST and its like come from a Kubernetes Service"), "{said}");
+    assert!(
+        said.contains("SYSTOLE_LISTN is not known and is ignored; did you mean SYSTOLE_LISTEN?"),
+        "{said}"
+    );
+    assert!(
+        said.contains("SYSTOLE_SERVICE_HOST and its like come from a Kubernetes Service"),
+        "{said}"
+    );
 }
 
 /// A disk that is full, or stands still, as long as a file exists: a library laid over the system's own calls.
@@ -224,12 +314,20 @@ impl Disk {
             .unwrap();
         assert!(compiled.status.success(), "{compiled:?}");
         let (full, still) = (path("full"), path("still"));
-        Disk { _directory: directory, library, full, still }
+        Disk {
+            _directory: directory,
+            library,
+            full,
+            still,
+        }
     }
 
     fn server(&self, data: &Path) -> Server {
         let mut command = serve(data, &["--metrics-listen", "127.0.0.1:0"]);
-        command.env("LD_PRELOAD", &self.library).env("DISK_FULL", &self.full).env("DISK_STILL", &self.still);
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("DISK_FULL", &self.full)
+            .env("DISK_STILL", &self.still);
         Server::spawn(data, command)
     }
 }
@@ -237,9 +335,20 @@ impl Disk {
 /// Sends a numbered log entry; answers with the status.
 fn say(server: &Server, heartbeat: &Heartbeat, number: usize) -> u16 {
     let path = format!("/ping/{}/log", heartbeat.token);
-    let reply = ask(server.address, "POST", &path, "", format!("entry {number}").as_bytes());
+    let reply = ask(
+        server.address,
+        "POST",
+        &path,
+        "",
+        format!("entry {number}").as_bytes(),
+    );
     if reply.status != 200 {
-        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")), "{}", reply.text());
+        assert_eq!(
+            (reply.status, reply.header("retry-after")),
+            (503, Some("1")),
+            "{}",
+            reply.text()
+        );
         assert!(!reply.text().contains('/'), "{}", reply.text());
     }
     reply.status
@@ -247,19 +356,33 @@ fn say(server: &Server, heartbeat: &Heartbeat, number: usize) -> u16 {
 
 /// Every acknowledged entry is found, in order; of the others, whatever was written.
 fn assert_kept(server: &Server, heartbeat: &Heartbeat, acknowledged: &[usize]) {
-    let expected: Vec<String> = acknowledged.iter().rev().map(|number| format!("entry {number}")).collect();
+    let expected: Vec<String> = acknowledged
+        .iter()
+        .rev()
+        .map(|number| format!("entry {number}"))
+        .collect();
     until("every acknowledged entry", || {
         let found = server.checkins(heartbeat);
-        let bodies: Vec<&str> = found.iter().filter_map(|found| found["body"].as_str()).collect();
-        let kept: Vec<&str> = bodies.into_iter().filter(|body| expected.iter().any(|entry| entry == body)).collect();
+        let bodies: Vec<&str> = found
+            .iter()
+            .filter_map(|found| found["body"].as_str())
+            .collect();
+        let kept: Vec<&str> = bodies
+            .into_iter()
+            .filter(|body| expected.iter().any(|entry| entry == body))
+            .collect();
         (kept == expected).then_some(())
     });
 }
 
 fn metric(server: &Server, name: &str) -> u64 {
     let text = ask(server.metrics_address(), "GET", "/metrics", "", b"").text();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}"))
+        .parse()
+        .unwrap()
 }
 
 #[test]
@@ -267,7 +390,9 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
     let (disk, data) = (Disk::new(), directory());
     let server = disk.server(data.path());
     let heartbeat = server.heartbeat("watched");
-    until("ready", || (server.get("/readyz").status == 200).then_some(()));
+    until("ready", || {
+        (server.get("/readyz").status == 200).then_some(())
+    });
     let mut acknowledged = vec![1, 2];
     for number in [1, 2] {
         assert_eq!(say(&server, &heartbeat, number), 200);
@@ -277,14 +402,25 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
         std::fs::write(&disk.full, "").unwrap();
         // Many at once, so that one batch holds several and others wait behind it.
         let statuses: Vec<u16> = std::thread::scope(|scope| {
-            let asked: Vec<_> = (0..8).map(|i| { let (server, heartbeat) = (&server, &heartbeat);
-                scope.spawn(move || say(server, heartbeat, number + 1_000 + i)) }).collect();
-            asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+            let asked: Vec<_> = (0..8)
+                .map(|i| {
+                    let (server, heartbeat) = (&server, &heartbeat);
+                    scope.spawn(move || say(server, heartbeat, number + 1_000 + i))
+                })
+                .collect();
+            asked
+                .into_iter()
+                .map(|asked| asked.join().unwrap())
+                .collect()
         });
         assert_eq!(statuses, [503; 8]);
         let reply = server.get("/readyz");
         assert_eq!(reply.status, 503);
-        assert!(reply.text().contains("writer: the log cannot be written\n"), "{}", reply.text());
+        assert!(
+            reply.text().contains("writer: the log cannot be written\n"),
+            "{}",
+            reply.text()
+        );
         assert!(!reply.text().contains('/'), "{}", reply.text());
         assert_eq!(server.get("/healthz").status, 200);
         assert!(metric(&server, "systole_log_append_failures_total") > 0);
@@ -298,7 +434,9 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
             number += 1;
             (status == 200).then_some(())
         });
-        until("ready", || (server.get("/readyz").status == 200).then_some(()));
+        until("ready", || {
+            (server.get("/readyz").status == 200).then_some(())
+        });
         assert_kept(&server, &heartbeat, &acknowledged);
     }
     // What people change works again too.
@@ -316,27 +454,38 @@ fn a_disk_that_stands_still_keeps_nobody_waiting_for_long() {
     let server = disk.server(data.path());
     let heartbeat = server.heartbeat("watched");
     assert_eq!(say(&server, &heartbeat, 1), 200);
-    until("ready", || (server.get("/readyz").status == 200).then_some(()));
+    until("ready", || {
+        (server.get("/readyz").status == 200).then_some(())
+    });
     std::fs::write(&disk.still, "").unwrap();
     // One in the batch that hangs, one in the queue behind it. Both are answered while the disk still hangs.
     let path = format!("/ping/{}/log", heartbeat.token);
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let mut stream = connect(server.address);
-            stream.write_all(head("GET", &path, "", 0).as_bytes()).unwrap();
+            stream
+                .write_all(head("GET", &path, "", 0).as_bytes())
+                .unwrap();
             stream
         })
         .collect();
     for stream in waiting {
         let reply = read(&mut BufReader::new(stream), false).unwrap();
-        assert_eq!((reply.status, reply.header("retry-after")), (503, Some("1")));
+        assert_eq!(
+            (reply.status, reply.header("retry-after")),
+            (503, Some("1"))
+        );
     }
     let reply = server.get("/readyz");
     assert_eq!(reply.status, 503);
     assert!(reply.text().contains("writer: "), "{}", reply.text());
     std::fs::remove_file(&disk.still).unwrap();
-    until("a check-in to be taken", || (say(&server, &heartbeat, 2) == 200).then_some(()));
-    until("ready", || (server.get("/readyz").status == 200).then_some(()));
+    until("a check-in to be taken", || {
+        (say(&server, &heartbeat, 2) == 200).then_some(())
+    });
+    until("ready", || {
+        (server.get("/readyz").status == 200).then_some(())
+    });
     assert_kept(&server, &heartbeat, &[1, 2]);
 }
 
@@ -348,8 +497,13 @@ fn a_command_that_cannot_be_written_is_refused_and_makes_nothing() {
     std::fs::write(&disk.full, "").unwrap();
     let (status, said) = server.api("POST", "/monitors", &document);
     assert!((500..600).contains(&status), "{status} {said}");
-    assert!(!said.to_string().contains(&path_text(data.path())), "{said}");
+    assert!(
+        !said.to_string().contains(&path_text(data.path())),
+        "{said}"
+    );
     std::fs::remove_file(&disk.full).unwrap();
     assert_eq!(server.shown("/monitors")["items"], Value::Array(Vec::new()));
-    until("it to be made", || (server.api("POST", "/monitors", &document).0 == 201).then_some(()));
+    until("it to be made", || {
+        (server.api("POST", "/monitors", &document).0 == 201).then_some(())
+    });
 }

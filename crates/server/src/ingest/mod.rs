@@ -46,7 +46,9 @@ struct Pending {
 impl Pending {
     /// Answers its sender, once; `true` when this was the answer and somebody waited for it.
     fn answer(&mut self, answer: Acknowledged) -> bool {
-        self.acknowledge.take().is_some_and(|sender| sender.send(answer).is_ok())
+        self.acknowledge
+            .take()
+            .is_some_and(|sender| sender.send(answer).is_ok())
     }
 }
 
@@ -113,7 +115,9 @@ impl Ingest {
     /// Refuses those that were stamped before `overdue`; answers how many.
     fn refuse_before(&self, overdue: Time) -> usize {
         let mut queue = self.lock();
-        let many = queue.pending.partition_point(|waiting| waiting.record.checkin.at <= overdue);
+        let many = queue
+            .pending
+            .partition_point(|waiting| waiting.record.checkin.at <= overdue);
         let mut refused: Vec<Pending> = queue.pending.drain(..many).collect();
         drop(queue);
         writer::refuse_before(&mut refused, overdue)

@@ -134,7 +134,9 @@ impl Writer {
 
     /// A new stream, where a batch was given up: with the old one closed it is certain whether the batch is in it.
     async fn begin_anew(&mut self, app: &App) -> Result<(), Error> {
-        let Some(before) = &self.given_up else { return Ok(()) };
+        let Some(before) = &self.given_up else {
+            return Ok(());
+        };
         let stream = app.store.open_stream(&replica(), app.now()).await?;
         let found = app.store.row_body(self.stream, self.seq).await?;
         // Where the batch is not, the end marker stands, which has no body.
@@ -186,7 +188,10 @@ async fn append_in_time(app: &App, batch: &Batch, pending: &mut [Pending]) -> Ap
 /// Refuses those that were stamped before `overdue`; answers how many. They stay in their batch: it may be written.
 pub(super) fn refuse_before(pending: &mut [Pending], overdue: Time) -> usize {
     let mut refused = 0;
-    for waiting in pending.iter_mut().take_while(|waiting| waiting.record.checkin.at <= overdue) {
+    for waiting in pending
+        .iter_mut()
+        .take_while(|waiting| waiting.record.checkin.at <= overdue)
+    {
         refused += usize::from(waiting.answer(Err(NotDurable::NotInTime)));
     }
     refused

@@ -16,7 +16,10 @@ pub struct Reply {
 
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -35,7 +38,11 @@ pub fn connect(address: SocketAddr) -> TcpStream {
 
 /// A request's head; the headers end with a line break each. A body has its length said.
 pub fn head(method: &str, path: &str, headers: &str, length: usize) -> String {
-    let length = if length > 0 { format!("content-length: {length}\r\n") } else { String::new() };
+    let length = if length > 0 {
+        format!("content-length: {length}\r\n")
+    } else {
+        String::new()
+    };
     format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{headers}{length}\r\n")
 }
 
@@ -44,7 +51,8 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &str, body: &
     let headers = format!("connection: close\r\n{headers}");
     let mut bytes = head(method, path, &headers, body.len()).into_bytes();
     bytes.extend_from_slice(body);
-    send(address, &bytes, method == "HEAD").unwrap_or_else(|| panic!("no answer to {method} {path}"))
+    send(address, &bytes, method == "HEAD")
+        .unwrap_or_else(|| panic!("no answer to {method} {path}"))
 }
 
 /// Sends these bytes on a connection of their own and reads one answer.
@@ -63,11 +71,19 @@ pub fn read(reader: &mut impl BufRead, is_head: bool) -> Option<Reply> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        let Some((name, value)) = line.trim_end().split_once(": ") else {
+            break;
+        };
         headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
-    let mut reply = Reply { status, headers, body: Vec::new() };
-    if let Some(length) = reply.header("content-length").and_then(|text| text.parse().ok())
+    let mut reply = Reply {
+        status,
+        headers,
+        body: Vec::new(),
+    };
+    if let Some(length) = reply
+        .header("content-length")
+        .and_then(|text| text.parse().ok())
         && !is_head
     {
         reply.body.resize(length, 0);

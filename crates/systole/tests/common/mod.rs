@@ -96,11 +96,21 @@ impl Server {
             }
         });
         let url = until("the server's address", || {
-            assert!(process.try_wait().unwrap().is_none(), "it has ended: {}", said.lock().unwrap());
+            assert!(
+                process.try_wait().unwrap().is_none(),
+                "it has ended: {}",
+                said.lock().unwrap()
+            );
             word_after(&said.lock().unwrap(), "listening on ")
         });
         let address = url.split_once("://").unwrap().1.parse().unwrap();
-        Server { process, url, address, data: data.to_owned(), said }
+        Server {
+            process,
+            url,
+            address,
+            data: data.to_owned(),
+            said,
+        }
     }
 
     /// What it has said on stderr so far.
@@ -110,7 +120,9 @@ impl Server {
 
     /// Where it serves metrics without a token.
     pub fn metrics_address(&self) -> SocketAddr {
-        let url = until("the address of the metrics", || word_after(&self.said(), "metrics on http://"));
+        let url = until("the address of the metrics", || {
+            word_after(&self.said(), "metrics on http://")
+        });
         url.trim_end_matches("/metrics").parse().unwrap()
     }
 
@@ -122,10 +134,26 @@ impl Server {
     /// A request to the management API as the administrator of this machine.
     pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let token = std::fs::read_to_string(self.data.join("local-token")).unwrap();
-        let headers = format!("authorization: Bearer {}\r\ncontent-type: application/json\r\n", token.trim());
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let reply = ask(self.address, method, &format!("/api/v1{path}"), &headers, body.as_bytes());
-        (reply.status, serde_json::from_slice(&reply.body).unwrap_or_default())
+        let headers = format!(
+            "authorization: Bearer {}\r\ncontent-type: application/json\r\n",
+            token.trim()
+        );
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let reply = ask(
+            self.address,
+            method,
+            &format!("/api/v1{path}"),
+            &headers,
+            body.as_bytes(),
+        );
+        (
+            reply.status,
+            serde_json::from_slice(&reply.body).unwrap_or_default(),
+        )
     }
 
     /// What the API shows.
@@ -137,7 +165,8 @@ impl Server {
 
     /// A heartbeat that is due every hour.
     pub fn heartbeat(&self, name: &str) -> Heartbeat {
-        let body = json!({"kind": "heartbeat", "name": name, "schedule": {"every": "1h"}, "grace": "5m"});
+        let body =
+            json!({"kind": "heartbeat", "name": name, "schedule": {"every": "1h"}, "grace": "5m"});
         self.heartbeat_of(&body)
     }
 
@@ -146,12 +175,19 @@ impl Server {
         let (status, made) = self.api("POST", "/monitors", document);
         assert_eq!(status, 201, "{made}");
         let text = |key: &str| made[key].as_str().unwrap().to_owned();
-        Heartbeat { id: text("id"), token: text("token"), slug: text("slug") }
+        Heartbeat {
+            id: text("id"),
+            token: text("token"),
+            slug: text("slug"),
+        }
     }
 
     /// A heartbeat's state.
     pub fn state(&self, heartbeat: &Heartbeat) -> String {
-        self.shown(&format!("/monitors/{}", heartbeat.id))["state"].as_str().unwrap().to_owned()
+        self.shown(&format!("/monitors/{}", heartbeat.id))["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A heartbeat's newest check-ins as the API shows them, newest first.
@@ -163,7 +199,13 @@ impl Server {
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for its end.
@@ -196,6 +238,11 @@ pub struct Heartbeat {
 
 fn word_after(text: &str, before: &str) -> Option<String> {
     // The line must be whole.
-    let line = text.split_inclusive('\n').find(|line| line.starts_with(before) && line.ends_with('\n'))?;
-    line[before.len()..].split_whitespace().next().map(str::to_owned)
+    let line = text
+        .split_inclusive('\n')
+        .find(|line| line.starts_with(before) && line.ends_with('\n'))?;
+    line[before.len()..]
+        .split_whitespace()
+        .next()
+        .map(str::to_owned)
 }
