@@ -2,8 +2,8 @@
 
 use systole_core::engine::{Engine, MonitorId};
 use systole_core::heartbeat::{Settings, Signal, State};
-use systole_core::outage::Outages;
 use systole_core::incident::{Event as IncidentEvent, Happened};
+use systole_core::outage::Outages;
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 
@@ -25,9 +25,17 @@ impl World {
         for index in from..self.db.events.len() {
             let row = &self.db.events[index];
             let (id, event) = (row.monitor, row.event.clone());
-            self.say(|| format!("decided: monitor {id} {:?} {} at {}", event.what, event.reason, event.at));
+            self.say(|| {
+                format!(
+                    "decided: monitor {id} {:?} {} at {}",
+                    event.what, event.reason, event.at
+                )
+            });
             if let Err((promise, what)) = self.check_event(index, id, &event, view) {
-                self.broke(promise, format!("monitor {id}, incident {}: {what}", event.incident.number));
+                self.broke(
+                    promise,
+                    format!("monitor {id}, incident {}: {what}", event.incident.number),
+                );
             }
         }
         for id in 1..=u32::try_from(self.senders.len()).unwrap_or(0) {
@@ -38,17 +46,35 @@ impl World {
         }
     }
 
-    fn check_event(&mut self, index: usize, id: MonitorId, event: &IncidentEvent, view: View<'_>) -> Result<(), (u8, String)> {
+    fn check_event(
+        &mut self,
+        index: usize,
+        id: MonitorId,
+        event: &IncidentEvent,
+        view: View<'_>,
+    ) -> Result<(), (u8, String)> {
         match event.what {
             Happened::Triggered(cause) => {
-                let before = || self.db.events[..index].iter().filter(|row| row.monitor == id).rev();
-                let last = before().find(|row| !matches!(row.event.what, Happened::Acknowledged | Happened::Noted));
+                let before = || {
+                    self.db.events[..index]
+                        .iter()
+                        .filter(|row| row.monitor == id)
+                        .rev()
+                };
+                let last = before().find(|row| {
+                    !matches!(row.event.what, Happened::Acknowledged | Happened::Noted)
+                });
                 if last.is_some_and(|row| matches!(row.event.what, Happened::Triggered(_))) {
                     return Err((2, "opened while another incident is open".to_owned()));
                 }
-                let again = before().any(|row| matches!(row.event.what, Happened::Triggered(old) if old.at == cause.at));
+                let again = before().any(
+                    |row| matches!(row.event.what, Happened::Triggered(old) if old.at == cause.at),
+                );
                 if again {
-                    return Err((4, format!("what went wrong at {} is decided twice", cause.at)));
+                    return Err((
+                        4,
+                        format!("what went wrong at {} is decided twice", cause.at),
+                    ));
                 }
                 self.stats.incidents += u64::from(event.incident.reopened == 0);
                 self.stats.reopened += u64::from(event.incident.reopened > 0);
@@ -69,8 +95,12 @@ impl World {
                 let good = |signal| matches!(signal, Signal::Success | Signal::Exit(0));
                 let by_success = matches!(event.reason, Reason::Success | Reason::RecordedLate);
                 let mut said = self.truth.checkins(id, view);
-                if by_success && !said.any(|checkin| checkin.at == event.at && good(checkin.signal)) {
-                    return Err((2, format!("resolved by a success at {} that nobody sent", event.at)));
+                if by_success && !said.any(|checkin| checkin.at == event.at && good(checkin.signal))
+                {
+                    return Err((
+                        2,
+                        format!("resolved by a success at {} that nobody sent", event.at),
+                    ));
                 }
                 Ok(())
             }
@@ -80,8 +110,18 @@ impl World {
 
     fn check_failure(&self, id: MonitorId, at: Time, view: View<'_>) -> Result<(), (u8, String)> {
         let bad = |signal| matches!(signal, Signal::Fail | Signal::Exit(1..));
-        let said = self.truth.checkins(id, view).any(|checkin| checkin.at == at && bad(checkin.signal));
-        if said { Ok(()) } else { Err((2, format!("opened by a failure at {at} that nobody reported"))) }
+        let said = self
+            .truth
+            .checkins(id, view)
+            .any(|checkin| checkin.at == at && bad(checkin.signal));
+        if said {
+            Ok(())
+        } else {
+            Err((
+                2,
+                format!("opened by a failure at {at} that nobody reported"),
+            ))
+        }
     }
 
     /// An incident by silence: due, not before its time, not by our own outage, and unexplained by what was read.
@@ -95,7 +135,10 @@ impl World {
         self.stats.by_silence += 1;
         let deadline = event.at;
         if deadline > self.database_now() + SKEW {
-            return Err((2, format!("deadline {deadline} was judged at {}", self.database_now())));
+            return Err((
+                2,
+                format!("deadline {deadline} was judged at {}", self.database_now()),
+            ));
         }
         if self.truth.is_unclear(id) {
             self.stats.unclear += 1;
@@ -106,26 +149,36 @@ impl World {
             return Err((2, "there is no such monitor".to_owned()));
         };
         self.stats.explained += 1;
-        let Some(settings) = self.truth.settings(id, view, deadline) else { return Ok(()) };
+        let Some(settings) = self.truth.settings(id, view, deadline) else {
+            return Ok(());
+        };
         let limit = least_limit(&settings);
         let unreachable = self.truth.unreachable_within(due, deadline, view.now);
         let heard = Span::from_micros(deadline.since(due).as_micros() - unreachable.as_micros());
         if heard < limit {
-            return Err((5, format!(
-                "due {due}, judged to be late at {deadline}, but for {unreachable} of that nobody could reach us"
-            )));
+            return Err((
+                5,
+                format!(
+                    "due {due}, judged to be late at {deadline}, but for {unreachable} of that nobody could reach us"
+                ),
+            ));
         }
         let before = event.last_checkin.max(due - Span::from_seconds(3_600));
         let silent = self.truth.unreachable_within(before, deadline, view.now);
         if silent > Span::ZERO && event.outages.is_empty() {
-            return Err((5, format!("an outage of ours of {silent} before it is not said")));
+            return Err((
+                5,
+                format!("an outage of ours of {silent} before it is not said"),
+            ));
         }
         // Where the first row of a stream and the last of another are stamped alike, either may be read first, and an
         // outage ends a little sooner or later; what was persisted is the truth.
         let seen = self.truth.outages(view);
         let persisted = self.db.outages();
         let explains = |outages: &Outages| {
-            self.truth.reference_with(id, view, deadline, outages).is_some_and(|it| it.downs.contains(&deadline))
+            self.truth
+                .reference_with(id, view, deadline, outages)
+                .is_some_and(|it| it.downs.contains(&deadline))
         };
         let by = [seen, persisted].into_iter().find(explains);
         if let Some(outages) = by {
@@ -135,12 +188,17 @@ impl World {
                 self.stats.unclear += 1;
                 return Ok(());
             }
-            return Err((2, format!(
-                "down at {deadline} is explained by nothing that was committed before the decision: {:?} since {}, \
+            return Err((
+                2,
+                format!(
+                    "down at {deadline} is explained by nothing that was committed before the decision: {:?} since {}, \
                  {} failures, awaited {}",
-                reference.heartbeat.state, reference.heartbeat.since, reference.heartbeat.failures,
-                reference.heartbeat.awaited
-            )));
+                    reference.heartbeat.state,
+                    reference.heartbeat.since,
+                    reference.heartbeat.failures,
+                    reference.heartbeat.awaited
+                ),
+            ));
         }
         Ok(())
     }
@@ -150,7 +208,9 @@ impl World {
         self.stats.recoveries += 1;
         let found = match self.db.recover() {
             Err(gap) => Err((1, format!("a recovery cannot read the log: {gap}"))),
-            Ok(mut engine) => self.check_incidents(&engine).and_then(|()| self.check_counts(&mut engine)),
+            Ok(mut engine) => self
+                .check_incidents(&engine)
+                .and_then(|()| self.check_counts(&mut engine)),
         };
         if let Err((promise, what)) = found {
             self.broke(promise, what);
@@ -165,16 +225,22 @@ impl World {
             let persisted = self.db.open_incidents(id).next();
             let recovered = monitor.open_incident().map(|incident| incident.number);
             if persisted != recovered {
-                return Err((6, format!(
-                    "a recovery has incident {recovered:?} of monitor {id} open, persisted is {persisted:?}"
-                )));
+                return Err((
+                    6,
+                    format!(
+                        "a recovery has incident {recovered:?} of monitor {id} open, persisted is {persisted:?}"
+                    ),
+                ));
             }
         }
         for id in self.db.settings.keys() {
             if engine.monitor(*id).is_none()
                 && let Some(number) = self.db.open_incidents(*id).next()
             {
-                return Err((6, format!("a recovery has no monitor {id}, whose incident {number} is open")));
+                return Err((
+                    6,
+                    format!("a recovery has no monitor {id}, whose incident {number} is open"),
+                ));
             }
         }
         Ok(())
@@ -182,43 +248,85 @@ impl World {
 
     fn check_counts(&self, engine: &mut Engine) -> Result<(), (u8, String)> {
         let view = self.truth.now();
-        if let Some(monitor) = engine.monitor(COUNTER).filter(|_| !self.truth.is_unclear(COUNTER)) {
+        if let Some(monitor) = engine
+            .monitor(COUNTER)
+            .filter(|_| !self.truth.is_unclear(COUNTER))
+        {
             let counted = reference::count(self.truth.checkins(COUNTER, view), &monitor.settings);
             if monitor.heartbeat.failures != counted.failures {
-                return Err((1, format!(
-                    "a recovery has folded {} check-ins of monitor {COUNTER}, {} were committed",
-                    monitor.heartbeat.failures, counted.failures
-                )));
+                return Err((
+                    1,
+                    format!(
+                        "a recovery has folded {} check-ins of monitor {COUNTER}, {} were committed",
+                        monitor.heartbeat.failures, counted.failures
+                    ),
+                ));
             }
         }
         let decision = engine.decide(self.database_now());
-        let changes = decision.as_ref().map_or(&[][..], |decision| &decision.changes);
+        let changes = decision
+            .as_ref()
+            .map_or(&[][..], |decision| &decision.changes);
         for (id, _) in engine.monitors() {
-            let goes = changes.iter().any(|change| change.id == id && change.after.is_none());
+            let goes = changes
+                .iter()
+                .any(|change| change.id == id && change.after.is_none());
             if !self.db.settings.contains_key(&id) && !goes {
-                return Err((6, format!("a recovery brings monitor {id} back, which was deleted")));
+                return Err((
+                    6,
+                    format!("a recovery brings monitor {id} back, which was deleted"),
+                ));
             }
         }
-        let Some(monitor) = engine.monitor(FLAPPER).filter(|_| !self.truth.is_unclear(FLAPPER)) else { return Ok(()) };
+        let Some(monitor) = engine
+            .monitor(FLAPPER)
+            .filter(|_| !self.truth.is_unclear(FLAPPER))
+        else {
+            return Ok(());
+        };
         let counted = reference::count(self.truth.checkins(FLAPPER, view), &monitor.settings);
         let change = changes.iter().find(|change| change.id == FLAPPER);
-        let persisted = self.db.events.iter().filter(|row| row.monitor == FLAPPER).map(|row| &row.event);
+        let persisted = self
+            .db
+            .events
+            .iter()
+            .filter(|row| row.monitor == FLAPPER)
+            .map(|row| &row.event);
         let next = change.iter().flat_map(|change| &change.events);
-        let events: Vec<(bool, Time)> =
-            persisted.chain(next).map(|event| (matches!(event.what, Happened::Triggered(_)), event.at)).collect();
-        if let Some(index) = (0..events.len().max(counted.events.len())).find(|i| events.get(*i) != counted.events.get(*i)) {
-            let promise = if events.len() > counted.events.len() { 4 } else { 1 };
-            return Err((promise, format!(
-                "monitor {FLAPPER}: event {index} is {:?}, by its check-ins it is {:?}",
-                events.get(index), counted.events.get(index)
-            )));
+        let events: Vec<(bool, Time)> = persisted
+            .chain(next)
+            .map(|event| (matches!(event.what, Happened::Triggered(_)), event.at))
+            .collect();
+        if let Some(index) = (0..events.len().max(counted.events.len()))
+            .find(|i| events.get(*i) != counted.events.get(*i))
+        {
+            let promise = if events.len() > counted.events.len() {
+                4
+            } else {
+                1
+            };
+            return Err((
+                promise,
+                format!(
+                    "monitor {FLAPPER}: event {index} is {:?}, by its check-ins it is {:?}",
+                    events.get(index),
+                    counted.events.get(index)
+                ),
+            ));
         }
-        let after = change.and_then(|change| change.after.as_ref()).unwrap_or(monitor);
-        if after.heartbeat.failures != counted.failures || (after.heartbeat.state == State::Down) != counted.down {
-            return Err((1, format!(
-                "a recovery counts {} failures of monitor {FLAPPER}, it reported {}",
-                after.heartbeat.failures, counted.failures
-            )));
+        let after = change
+            .and_then(|change| change.after.as_ref())
+            .unwrap_or(monitor);
+        if after.heartbeat.failures != counted.failures
+            || (after.heartbeat.state == State::Down) != counted.down
+        {
+            return Err((
+                1,
+                format!(
+                    "a recovery counts {} failures of monitor {FLAPPER}, it reported {}",
+                    after.heartbeat.failures, counted.failures
+                ),
+            ));
         }
         Ok(())
     }
@@ -234,12 +342,18 @@ impl World {
     fn check_complete(&mut self) {
         let view = self.truth.now();
         let now = self.database_now();
-        let monitors: Vec<MonitorId> = self.truth.monitors().filter(|id| self.db.settings.contains_key(id)).collect();
+        let monitors: Vec<MonitorId> = self
+            .truth
+            .monitors()
+            .filter(|id| self.db.settings.contains_key(id))
+            .collect();
         for id in monitors {
             if self.truth.is_unclear(id) {
                 continue;
             }
-            let Some(then) = self.truth.reference(id, view, now - PATIENCE) else { continue };
+            let Some(then) = self.truth.reference(id, view, now - PATIENCE) else {
+                continue;
+            };
             let open = self.db.open_incidents(id).next();
             let since = then.heartbeat.since;
             let down = then.heartbeat.state == State::Down && then.open && since < now - PATIENCE;
@@ -247,25 +361,63 @@ impl World {
             let last = self.db.events.iter().rev().find(|row| row.monitor == id);
             let by_hand = last.is_some_and(|row| row.event.reason == Reason::ByHand);
             if down && open.is_none() && !by_hand && !self.is_photo_finish(id, view, &then) {
-                self.broke(2, format!("monitor {id} is down since {since} and has no incident"));
+                self.broke(
+                    2,
+                    format!("monitor {id} is down since {since} and has no incident"),
+                );
             }
             let last = self.truth.checkins(id, view).last();
-            let good = last.is_some_and(|last| last.signal == Signal::Success && last.at < now - PATIENCE);
-            let quiet = self.truth.told(id).iter().all(|told| told.input.at() < now - PATIENCE);
-            let up = quiet && then.heartbeat.state == State::Up && then.heartbeat.failures == 0 && !then.open;
-            let still = self.truth.reference(id, view, now).is_some_and(|now| now.heartbeat.state == State::Up);
-            let opened = self.db.events.iter().rev().find(|row| row.monitor == id).map(|row| row.event.at);
-            let close = last.zip(opened).is_some_and(|(last, opened)| last.at >= opened && last.at <= opened + SKEW);
-            if good && !close && up && still && then.settings.recovery_threshold == 1 && open.is_some() {
-                self.broke(2, format!("monitor {id} is up and its incident {open:?} is still open"));
+            let good =
+                last.is_some_and(|last| last.signal == Signal::Success && last.at < now - PATIENCE);
+            let quiet = self
+                .truth
+                .told(id)
+                .iter()
+                .all(|told| told.input.at() < now - PATIENCE);
+            let up = quiet
+                && then.heartbeat.state == State::Up
+                && then.heartbeat.failures == 0
+                && !then.open;
+            let still = self
+                .truth
+                .reference(id, view, now)
+                .is_some_and(|now| now.heartbeat.state == State::Up);
+            let opened = self
+                .db
+                .events
+                .iter()
+                .rev()
+                .find(|row| row.monitor == id)
+                .map(|row| row.event.at);
+            let close = last
+                .zip(opened)
+                .is_some_and(|(last, opened)| last.at >= opened && last.at <= opened + SKEW);
+            if good
+                && !close
+                && up
+                && still
+                && then.settings.recovery_threshold == 1
+                && open.is_some()
+            {
+                self.broke(
+                    2,
+                    format!("monitor {id} is up and its incident {open:?} is still open"),
+                );
             }
         }
     }
 
     /// A success of another run just after a deadline may be folded before it or after it, and then resolves it or not.
     fn is_photo_finish(&self, id: MonitorId, view: View<'_>, reference: &Reference) -> bool {
-        let near = |at: Time| reference.downs.iter().any(|down| at > *down && at <= *down + SKEW);
-        self.truth.checkins(id, view).any(|checkin| near(checkin.at))
+        let near = |at: Time| {
+            reference
+                .downs
+                .iter()
+                .any(|down| at > *down && at <= *down + SKEW)
+        };
+        self.truth
+            .checkins(id, view)
+            .any(|checkin| near(checkin.at))
     }
 
     /// After the last fault, and time enough.
@@ -290,6 +442,10 @@ impl World {
 
 /// The shortest limit that a deadline of these settings may have.
 fn least_limit(settings: &Settings) -> Span {
-    let limits = [Some(settings.grace), settings.start_grace, settings.max_runtime];
+    let limits = [
+        Some(settings.grace),
+        settings.start_grace,
+        settings.max_runtime,
+    ];
     limits.into_iter().flatten().min().unwrap_or(settings.grace)
 }

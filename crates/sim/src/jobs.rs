@@ -2,7 +2,7 @@
 
 use systole_core::delivery::ErrorClass;
 use systole_core::delivery::{Outcome, Step, next_step};
-use systole_core::engine::{Position, Row, Sweep};
+use systole_core::engine::{Position, Sweep};
 use systole_core::time::Time;
 
 use crate::outbox::{Finish, Outgoing};
@@ -162,17 +162,11 @@ impl World {
     /// Answers of statements that nobody waits in line for.
     pub fn free(&mut self, process: usize, call: &Call, answer: Answer) {
         match answer {
-            Answer::Stream(stream, _) => {
-                if self.processes[process].stream.is_none()
-                    && self.processes[process].phase != Phase::Opening
-                {
-                    self.begin_stream(process, stream);
-                }
+            Answer::Stream(stream, _) if self.processes[process].wants_stream() => {
+                self.begin_stream(process, stream);
             }
-            Answer::Told(row) => {
-                if self.processes[process].hands_over {
-                    self.hand_over(process, &Row { ..row.row });
-                }
+            Answer::Told(row) if self.processes[process].hands_over => {
+                self.hand_over(process, &row.row);
             }
             Answer::Claimed(outgoing) => self.dispatch(process, outgoing, call.sent),
             _ => {}

@@ -6,6 +6,7 @@
 pub mod broken;
 mod checks;
 mod database;
+mod decider;
 mod faults;
 mod jobs;
 mod outbox;
@@ -19,6 +20,7 @@ mod server;
 mod sqlite;
 mod truth;
 mod world;
+mod writer;
 
 pub use broken::{Broken, Outcome, Stats};
 pub use rules::{Rule, Rules};
@@ -41,7 +43,10 @@ mod tests {
     fn every_promise_holds_in_some_hundred_runs() {
         for seed in 1..=250 {
             let outcome = run(seed, Rules::default(), false);
-            assert_eq!(outcome.broken, None, "systole-sim --seed {seed} --sqlite-every 0");
+            assert_eq!(
+                outcome.broken, None,
+                "systole-sim --seed {seed} --sqlite-every 0"
+            );
         }
     }
 
@@ -49,7 +54,10 @@ mod tests {
     fn every_promise_holds_on_a_real_database() {
         for seed in 1..=2 {
             let outcome = run_on_sqlite(seed, None, false);
-            assert_eq!(outcome.broken, None, "systole-sim --seed {seed} --sqlite-every 1");
+            assert_eq!(
+                outcome.broken, None,
+                "systole-sim --seed {seed} --sqlite-every 1"
+            );
         }
     }
 
@@ -57,12 +65,22 @@ mod tests {
     fn the_same_seed_is_the_same_run() {
         let first = run(7, Rules::default(), false);
         assert_eq!(first, run(7, Rules::default(), false));
-        assert_ne!(first.digest, run(8, Rules::default(), false).digest, "another seed is another run");
+        assert_ne!(
+            first.digest,
+            run(8, Rules::default(), false).digest,
+            "another seed is another run"
+        );
     }
 
     #[test]
     fn a_rule_that_is_left_out_is_missed() {
-        for rule in [Rule::Positions, Rule::HeadRead, Rule::StateWithDecision, Rule::PassStart, Rule::Holes] {
+        for rule in [
+            Rule::Positions,
+            Rule::HeadRead,
+            Rule::StateWithDecision,
+            Rule::PassStart,
+            Rule::Holes,
+        ] {
             let found = (1..=30).find_map(|seed| run(seed, Rules::without(rule), false).broken);
             assert!(found.is_some(), "nobody notices that {}", rule.without());
         }

@@ -25,7 +25,7 @@ struct Arguments {
     /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found.
     #[arg(long, value_name = "NAME|each")]
     rules_off: Option<String>,
-    /// Every so many seeds, one runs on a real SQLite database; 0 for none.
+    /// Every so many seeds, one runs on a real database (`SQLite`); 0 for none.
     #[arg(long, default_value_t = 100)]
     sqlite_every: u64,
     /// Where databases are made; by default the directory for temporary files.

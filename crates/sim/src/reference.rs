@@ -73,7 +73,8 @@ impl Reference {
         match change {
             Some(Change::Down(cause)) => {
                 self.open = true;
-                self.by_silence = !matches!(cause.reason, Reason::ReportedFailure | Reason::ExitStatus);
+                self.by_silence =
+                    !matches!(cause.reason, Reason::ReportedFailure | Reason::ExitStatus);
                 self.downs.push(cause.at);
             }
             Some(Change::Recovered { .. }) => self.open = false,
@@ -92,7 +93,9 @@ impl Reference {
             Action::Edit(settings) => {
                 self.lapse(command.at, outages);
                 self.settings = Arc::clone(settings);
-                let change = self.heartbeat.edit(settings, outages, command.at, self.by_silence);
+                let change = self
+                    .heartbeat
+                    .edit(settings, outages, command.at, self.by_silence);
                 self.change(change);
             }
             Action::Pause => {
@@ -124,7 +127,10 @@ pub struct Lapsed {
 
 impl Lapsed {
     fn knew(&self, told: &Told) -> bool {
-        let read = self.vector.get(&told.stream).is_some_and(|reached| reached.seq >= told.seq);
+        let read = self
+            .vector
+            .get(&told.stream)
+            .is_some_and(|reached| reached.seq >= told.seq);
         told.index < self.moment || read
     }
 }
@@ -138,8 +144,14 @@ pub fn fold<'a>(
 ) -> Option<Reference> {
     // What was durable only after a judgement comes after it, whatever its stamp.
     let order = |told: &Told| {
-        let late = lapsed.iter().filter(|lapsed| !lapsed.knew(told)).map(|lapsed| lapsed.deadline).max();
-        late.map_or(told.input.at(), |deadline| told.input.at().max(deadline + Span::from_micros(1)))
+        let late = lapsed
+            .iter()
+            .filter(|lapsed| !lapsed.knew(told))
+            .map(|lapsed| lapsed.deadline)
+            .max();
+        late.map_or(told.input.at(), |deadline| {
+            told.input.at().max(deadline + Span::from_micros(1))
+        })
     };
     let mut told: Vec<(Time, &Told)> = told.map(|told| (order(told), told)).collect();
     told.sort_by_key(|(at, _)| *at);
@@ -152,10 +164,23 @@ pub fn fold<'a>(
             }
         }
         match (input, &mut reference) {
-            (Input::Command(Command { action: Action::Create(settings), at, .. }), None) => {
+            (
+                Input::Command(Command {
+                    action: Action::Create(settings),
+                    at,
+                    ..
+                }),
+                None,
+            ) => {
                 reference = Some(Reference::new(settings, *at));
             }
-            (Input::Command(Command { action: Action::Delete, .. }), Some(reference)) => reference.deleted = true,
+            (
+                Input::Command(Command {
+                    action: Action::Delete,
+                    ..
+                }),
+                Some(reference),
+            ) => reference.deleted = true,
             (Input::Command(command), Some(reference)) => reference.command(command, outages),
             (Input::Checkin(checkin), Some(reference)) => {
                 let settings = Arc::clone(&reference.settings);
@@ -165,7 +190,10 @@ pub fn fold<'a>(
             }
             (_, None) => {}
         }
-        if reference.as_ref().is_some_and(|reference| reference.deleted) {
+        if reference
+            .as_ref()
+            .is_some_and(|reference| reference.deleted)
+        {
             return reference;
         }
     }
@@ -211,7 +239,11 @@ pub fn count<'a>(checkins: impl Iterator<Item = &'a Checkin>, settings: &Setting
             if counted.down {
                 counted.events.push((false, checkin.at));
             }
-            counted = Counted { failures: 0, down: false, events: counted.events };
+            counted = Counted {
+                failures: 0,
+                down: false,
+                events: counted.events,
+            };
             successes = 0;
         } else {
             counted.failures += 1;

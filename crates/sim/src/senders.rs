@@ -50,7 +50,10 @@ impl World {
         let every = |seconds| Schedule::Every(Span::from_seconds(seconds));
         let grace = Span::from_millis(self.rng.between(2_000, 15_000));
         match role {
-            Role::Counter => Settings { fail_threshold: u16::MAX, ..Settings::new(every(400 * 86_400), grace) },
+            Role::Counter => Settings {
+                fail_threshold: u16::MAX,
+                ..Settings::new(every(400 * 86_400), grace)
+            },
             Role::Flapper => Settings {
                 fail_threshold: 3,
                 recovery_threshold: if self.rng.chance(500) { 2 } else { 1 },
@@ -63,20 +66,34 @@ impl World {
             Role::Punctual => {
                 let period = self.rng.between(12, 60);
                 let threshold = if self.rng.chance(300) { 2 } else { 1 };
-                Settings { fail_threshold: threshold, ..Settings::new(every(period), grace) }
+                Settings {
+                    fail_threshold: threshold,
+                    ..Settings::new(every(period), grace)
+                }
             }
             Role::Runs => {
                 let period = self.rng.between(15, 50);
                 let start_grace = self.rng.chance(300).then_some(grace);
                 let max_runtime = Some(Span::from_millis(self.rng.between(3_000, 20_000)));
-                Settings { max_runtime, start_grace, ..Settings::new(every(period), grace) }
+                Settings {
+                    max_runtime,
+                    start_grace,
+                    ..Settings::new(every(period), grace)
+                }
             }
         }
     }
 
     /// The monitors that there are from the beginning.
     pub fn populate(&mut self) {
-        let roles = [Role::Counter, Role::Flapper, Role::Punctual, Role::Punctual, Role::Punctual, Role::Runs];
+        let roles = [
+            Role::Counter,
+            Role::Flapper,
+            Role::Punctual,
+            Role::Punctual,
+            Role::Punctual,
+            Role::Runs,
+        ];
         for (monitor, role) in (1..).zip(roles) {
             self.add_sender(monitor, role);
         }
@@ -85,13 +102,23 @@ impl World {
 
     fn add_sender(&mut self, monitor: MonitorId, role: Role) {
         let sender = self.senders.len();
-        self.senders.push(Sender { monitor, role, run: None, known: false });
+        self.senders.push(Sender {
+            monitor,
+            role,
+            run: None,
+            known: false,
+        });
         self.after(2 * S, Event::Sender(sender));
     }
 
     /// A sender's time has come.
     pub fn sender(&mut self, sender: usize) {
-        let Sender { monitor, role, run, known } = self.senders[sender].clone();
+        let Sender {
+            monitor,
+            role,
+            run,
+            known,
+        } = self.senders[sender].clone();
         let Some(settings) = self.db.settings.get(&monitor) else {
             if !known {
                 self.after(S, Event::Sender(sender));
@@ -114,7 +141,11 @@ impl World {
             _ => run,
         };
         self.senders[sender].run = if signal == Signal::Start { run } else { None };
-        let checkin = Checkin { at: now, signal, run: run.map(|(id, _)| id) };
+        let checkin = Checkin {
+            at: now,
+            signal,
+            run: run.map(|(id, _)| id),
+        };
         self.knocks(sender, checkin, 0);
         match role {
             Role::Counter => {
@@ -139,15 +170,24 @@ impl World {
 
     fn knocks(&mut self, sender: usize, checkin: Checkin, tries: u32) {
         let monitor = self.senders[sender].monitor;
-        let knock = Knock { uid: self.number(), sender, monitor, checkin, tries };
+        let knock = Knock {
+            uid: self.number(),
+            sender,
+            monitor,
+            checkin,
+            tries,
+        };
         let delay = self.rng.between(200, 3 * MS);
         self.after(delay, Event::Knock(knock));
     }
 
     /// A check-in reaches a process, if there is one that listens.
     pub fn knock(&mut self, mut knock: Knock) {
-        let listens = |it: &crate::process::Process| it.alive && it.stream.is_some() && it.knows_time();
-        let active = self.active.filter(|active| listens(&self.processes[*active]));
+        let listens =
+            |it: &crate::process::Process| it.alive && it.stream.is_some() && it.knows_time();
+        let active = self
+            .active
+            .filter(|active| listens(&self.processes[*active]));
         let Some(process) = active.or_else(|| self.processes.iter().rposition(listens)) else {
             return self.after(MS, Event::Heard(knock, false));
         };
@@ -165,7 +205,12 @@ impl World {
         }
         knock.checkin.at = self.stamp(process);
         self.processes[process].queue.push_back(knock);
-        self.say(|| format!("process {process} takes {} of monitor {}: {:?}", knock.uid, knock.monitor, knock.checkin));
+        self.say(|| {
+            format!(
+                "process {process} takes {} of monitor {}: {:?}",
+                knock.uid, knock.monitor, knock.checkin
+            )
+        });
         if !self.rules.hold(crate::rules::Rule::AckAfterCommit) {
             self.acknowledged(knock);
         }
@@ -174,7 +219,9 @@ impl World {
 
     /// A sender learns what became of its check-in.
     pub fn heard(&mut self, knock: Knock, acknowledged: bool) {
-        let Some(sender) = self.senders.get(knock.sender) else { return };
+        let Some(sender) = self.senders.get(knock.sender) else {
+            return;
+        };
         let role = sender.role;
         if !acknowledged && knock.tries < 6 {
             let pause = self.rng.between(S, 4 * S);
@@ -182,7 +229,10 @@ impl World {
             self.knocks_later(pause, sender, knock);
             return;
         }
-        let ends = matches!(knock.checkin.signal, Signal::Success | Signal::Fail | Signal::Exit(_));
+        let ends = matches!(
+            knock.checkin.signal,
+            Signal::Success | Signal::Fail | Signal::Exit(_)
+        );
         if ends && matches!(role, Role::Punctual | Role::Runs) {
             let next = self.next_time(knock.sender, knock.checkin.at);
             self.after(next, Event::Sender(knock.sender));
@@ -190,14 +240,21 @@ impl World {
     }
 
     fn knocks_later(&mut self, pause: i64, sender: usize, old: Knock) {
-        let knock = Knock { uid: self.number(), sender, tries: old.tries + 1, ..old };
+        let knock = Knock {
+            uid: self.number(),
+            sender,
+            tries: old.tries + 1,
+            ..old
+        };
         self.after(pause, Event::Knock(knock));
     }
 
     /// How long a sender waits after an end that was stamped `last`: the last moment is the most interesting.
     fn next_time(&mut self, sender: usize, last: Time) -> i64 {
         let monitor = self.senders[sender].monitor;
-        let Some(settings) = self.db.settings.get(&monitor).cloned() else { return S };
+        let Some(settings) = self.db.settings.get(&monitor).cloned() else {
+            return S;
+        };
         let slot = settings.schedule.next_after(last).unwrap_or(last);
         let now = self.database_now().as_micros();
         let grace = settings.grace.as_micros();
@@ -217,10 +274,18 @@ impl World {
 
     /// A person does something, through the process that listens.
     pub fn person(&mut self) {
-        let missing = self.senders.iter().map(|sender| (sender.monitor, sender.role)).find(|(monitor, _)| {
-            !self.db.settings.contains_key(monitor) && self.truth.told(*monitor).is_empty()
-        });
-        let pause = if missing.is_some() { S / 2 } else { self.rng.between(4 * S, 40 * S) };
+        let missing = self
+            .senders
+            .iter()
+            .map(|sender| (sender.monitor, sender.role))
+            .find(|(monitor, _)| {
+                !self.db.settings.contains_key(monitor) && self.truth.told(*monitor).is_empty()
+            });
+        let pause = if missing.is_some() {
+            S / 2
+        } else {
+            self.rng.between(4 * S, 40 * S)
+        };
         self.after(pause, Event::Person);
         let Some(process) = self.active.filter(|active| {
             let it = &self.processes[*active];
@@ -232,14 +297,21 @@ impl World {
             Some((monitor, role)) => (monitor, Action::Create(Arc::new(self.settings(role)))),
             None if self.now >= self.calm_from => return,
             None => {
-                let Some(chosen) = self.choose_action() else { return };
+                let Some(chosen) = self.choose_action() else {
+                    return;
+                };
                 chosen
             }
         };
         self.stats.commands += 1;
         let at = self.stamp(process);
         self.say(|| format!("a person: monitor {monitor} {action:?}"));
-        let command = Command { at, monitor: Some(monitor), by: "somebody".to_owned(), action };
+        let command = Command {
+            at,
+            monitor: Some(monitor),
+            by: "somebody".to_owned(),
+            action,
+        };
         self.call(process, Lane::Free, Request::Command(command));
     }
 
@@ -250,7 +322,10 @@ impl World {
                 .db
                 .incidents
                 .iter()
-                .filter(|(_, row)| row.monitor != FLAPPER && !matches!(row.phase, systole_core::incident::Phase::Resolved(_)))
+                .filter(|(_, row)| {
+                    row.monitor != FLAPPER
+                        && !matches!(row.phase, systole_core::incident::Phase::Resolved(_))
+                })
                 .map(|(number, row)| (*number, row.monitor))
                 .collect();
             let (incident, monitor) = self.rng.pick(&open)?;
@@ -258,20 +333,31 @@ impl World {
             let action = match choice {
                 0..20 => Action::Acknowledge { incident, note },
                 20..35 => Action::Resolve { incident, note },
-                _ => Action::Note { incident, note: "hm".to_owned() },
+                _ => Action::Note {
+                    incident,
+                    note: "hm".to_owned(),
+                },
             };
             return Some((monitor, action));
         }
         let tunable: Vec<usize> = (0..self.senders.len())
             .filter(|sender| {
                 let sender = &self.senders[*sender];
-                matches!(sender.role, Role::Punctual | Role::Runs) && self.db.settings.contains_key(&sender.monitor)
+                matches!(sender.role, Role::Punctual | Role::Runs)
+                    && self.db.settings.contains_key(&sender.monitor)
             })
             .collect();
         if choice >= 90 {
             if self.senders.len() < MONITORS_MOST {
                 let monitor = u32::try_from(self.senders.len()).ok()? + 1;
-                self.add_sender(monitor, if choice < 95 { Role::Punctual } else { Role::Runs });
+                self.add_sender(
+                    monitor,
+                    if choice < 95 {
+                        Role::Punctual
+                    } else {
+                        Role::Runs
+                    },
+                );
             }
             return None;
         }

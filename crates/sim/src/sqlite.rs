@@ -1,17 +1,20 @@
 //! Seeds on a real database: the same engine and the store's own statements, one after the other, with fail points at
 //! begin, commit and send, and the database dropped and opened again.
 
+mod checks;
+mod deciding;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use systole_core::engine::{Action, Command, Decision, Engine, MonitorId, Vector};
+use systole_core::engine::{Action, Command, Engine, MonitorId, Vector};
 use systole_core::heartbeat::{Checkin, Settings, Signal};
 use systole_core::schedule::Schedule;
 use systole_core::time::{Span, Time};
 use systole_store::channels::ChannelFields;
 use systole_store::decide::SettingsIds;
-use systole_store::deliveries::{Attempt, DeliveryFilter, Finish, Outgoing};
+use systole_store::deliveries::Outgoing;
 use systole_store::log::Batch;
 use systole_store::monitors::{MonitorFields, StoredToken};
 use systole_store::record::{BatchPacker, CheckinRecord, Method};
@@ -81,8 +84,21 @@ impl From<Error> for Stop {
 /// Runs one seed in a directory of its own.
 pub fn run(seed: u64, parent: Option<&Path>, trace: bool) -> Outcome {
     let now = Time::from_seconds(1_800_000_000);
-    let outcome = |broken, stats| Outcome { broken, stats, digest: 0 };
-    let refused = |what: String| outcome(Some(Broken { promise: 1, what, at: now }), Stats::default());
+    let outcome = |broken, stats| Outcome {
+        broken,
+        stats,
+        digest: 0,
+    };
+    let refused = |what: String| {
+        outcome(
+            Some(Broken {
+                promise: 1,
+                what,
+                at: now,
+            }),
+            Stats::default(),
+        )
+    };
     let directory = match parent {
         Some(parent) => tempfile::tempdir_in(parent),
         None => tempfile::tempdir(),
@@ -91,7 +107,10 @@ pub fn run(seed: u64, parent: Option<&Path>, trace: bool) -> Outcome {
         Ok(directory) => directory,
         Err(error) => return refused(format!("no directory for a database: {error}")),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return refused(format!("no runtime for a database: {error}")),
     };
@@ -119,12 +138,22 @@ pub fn run(seed: u64, parent: Option<&Path>, trace: bool) -> Outcome {
         Ok(()) => None,
         Err(Stop::Broken(broken)) => Some(broken),
         Err(Stop::Refused(error)) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            Some(Broken { promise: 1, what: format!("the database refused: {error}: {cause}"), at: run.now })
+            let cause = std::error::Error::source(&error)
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            Some(Broken {
+                promise: 1,
+                what: format!("the database refused: {error}: {cause}"),
+                at: run.now,
+            })
         }
     };
     let digest = run.rng.next();
-    Outcome { broken, stats: run.stats, digest }
+    Outcome {
+        broken,
+        stats: run.stats,
+        digest,
+    }
 }
 
 impl Run<'_> {
@@ -135,7 +164,11 @@ impl Run<'_> {
     }
 
     pub(crate) fn broken<T>(&self, promise: u8, what: String) -> Result<T, Stop> {
-        Err(Stop::Broken(Broken { promise, what, at: self.now }))
+        Err(Stop::Broken(Broken {
+            promise,
+            what,
+            at: self.now,
+        }))
     }
 
     fn wait(&mut self, low: i64, high: i64) {
@@ -192,7 +225,9 @@ impl Run<'_> {
                 remind_every: 0,
                 digest: false,
             };
-            store.create_channel(self.now, DEFAULT_PROJECT, &fields).await?;
+            store
+                .create_channel(self.now, DEFAULT_PROJECT, &fields)
+                .await?;
         }
         let mut monitors = Vec::new();
         for id in 1..=MONITORS {
@@ -209,10 +244,15 @@ impl Run<'_> {
                 channels: None,
                 settings,
             };
-            let token = StoredToken { hash: vec![u8::try_from(id).unwrap_or(0); 32], cipher: Vec::new() };
+            let token = StoredToken {
+                hash: vec![u8::try_from(id).unwrap_or(0); 32],
+                cipher: Vec::new(),
+            };
             monitors.push((fields, token));
         }
-        store.create_monitors(self.now, "somebody", DEFAULT_PROJECT, &monitors).await?;
+        store
+            .create_monitors(self.now, "somebody", DEFAULT_PROJECT, &monitors)
+            .await?;
         Ok(())
     }
 
@@ -220,8 +260,14 @@ impl Run<'_> {
         let every = |seconds| Schedule::Every(Span::from_seconds(seconds));
         let grace = Span::from_millis(self.rng.between(2_000, 9_000));
         match id {
-            COUNTER => Settings { fail_threshold: u16::MAX, ..Settings::new(every(34_000_000), grace) },
-            FLAPPER => Settings { fail_threshold: 3, ..Settings::new(every(34_000_000), grace) },
+            COUNTER => Settings {
+                fail_threshold: u16::MAX,
+                ..Settings::new(every(34_000_000), grace)
+            },
+            FLAPPER => Settings {
+                fail_threshold: 3,
+                ..Settings::new(every(34_000_000), grace)
+            },
             _ => Settings::new(every(self.rng.between(12, 40)), grace),
         }
     }
@@ -292,10 +338,16 @@ impl Run<'_> {
 
     /// What is in the log is history, whoever wrote it.
     async fn learn(&mut self) -> Result<(), Stop> {
-        let Some(memory) = &self.memory else { return Ok(()) };
+        let Some(memory) = &self.memory else {
+            return Ok(());
+        };
         let rows = memory.store.tail(&self.learned, 100_000).await?;
         for row in merged(rows) {
-            let uids = self.sent.get(&(row.stream, row.seq)).cloned().unwrap_or_default();
+            let uids = self
+                .sent
+                .get(&(row.stream, row.seq))
+                .cloned()
+                .unwrap_or_default();
             let reached = systole_core::engine::Reached {
                 seq: row.seq,
                 silence: systole_core::outage::Silence::opened(row.at),
@@ -303,7 +355,9 @@ impl Run<'_> {
                 ended: row.end,
             };
             self.learned.insert(row.stream, reached);
-            self.truth.committed(&row, if row.end { &[] } else { &uids }).map_err(Stop::Broken)?;
+            self.truth
+                .committed(&row, if row.end { &[] } else { &uids })
+                .map_err(Stop::Broken)?;
         }
         Ok(())
     }
@@ -316,7 +370,11 @@ impl Run<'_> {
             }
             let at = self.stamp();
             let bad = if id == FLAPPER { 550 } else { 60 };
-            let signal = if id == COUNTER || self.rng.chance(bad) { Signal::Fail } else { Signal::Success };
+            let signal = if id == COUNTER || self.rng.chance(bad) {
+                Signal::Fail
+            } else {
+                Signal::Success
+            };
             let next = match self.settings.get(&id) {
                 Some(settings) if id >= PUNCTUAL => {
                     let slot = settings.schedule.next_after(at).unwrap_or(at);
@@ -333,7 +391,15 @@ impl Run<'_> {
             self.number += 1;
             let uid = self.number;
             if let Some(memory) = &mut self.memory {
-                memory.waiting.push((uid, id, Checkin { at, signal, run: None }));
+                memory.waiting.push((
+                    uid,
+                    id,
+                    Checkin {
+                        at,
+                        signal,
+                        run: None,
+                    },
+                ));
             }
         }
     }
@@ -341,7 +407,9 @@ impl Run<'_> {
     async fn append(&mut self) -> Result<(), Stop> {
         let at = self.stamp();
         let reply_lost = self.fails(15);
-        let Some(memory) = &mut self.memory else { return Ok(()) };
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
         if memory.waiting.is_empty() && at.since(memory.formed) < Span::from_seconds(3) {
             return Ok(());
         }
@@ -353,7 +421,11 @@ impl Run<'_> {
             packer.push(&CheckinRecord {
                 monitor: *monitor,
                 checkin: *checkin,
-                previous: memory.engine.monitor(*monitor).map(|known| known.last).unwrap_or_default(),
+                previous: memory
+                    .engine
+                    .monitor(*monitor)
+                    .map(|known| known.last)
+                    .unwrap_or_default(),
                 method: Method::Get,
                 source: None,
                 user_agent: "sim".into(),
@@ -362,13 +434,29 @@ impl Run<'_> {
                 body_truncated: false,
             });
         }
-        let body = if waiting.is_empty() { Vec::new() } else { packer.finish() };
-        let batch = Batch { stream: memory.stream, seq: memory.seq, at, count: waiting.len(), body };
-        self.sent.insert((batch.stream, batch.seq), waiting.iter().map(|(uid, ..)| *uid).collect());
+        let body = if waiting.is_empty() {
+            Vec::new()
+        } else {
+            packer.finish()
+        };
+        let batch = Batch {
+            stream: memory.stream,
+            seq: memory.seq,
+            at,
+            count: waiting.len(),
+            body,
+        };
+        self.sent.insert(
+            (batch.stream, batch.seq),
+            waiting.iter().map(|(uid, ..)| *uid).collect(),
+        );
         let clock = self.now;
         let put = memory.store.append(&batch, || clock).await?;
         if memory.store.append(&batch, || clock).await? != put {
-            return self.broken(1, "an append that is sent again is written again".to_owned());
+            return self.broken(
+                1,
+                "an append that is sent again is written again".to_owned(),
+            );
         }
         self.learn().await?;
         if reply_lost {
@@ -384,297 +472,40 @@ impl Run<'_> {
 
     async fn command(&mut self) -> Result<(), Stop> {
         let at = self.stamp();
-        let id = u32::try_from(self.rng.between(i64::from(PUNCTUAL), i64::from(MONITORS))).unwrap_or(PUNCTUAL);
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let incident = memory.engine.monitor(id).and_then(systole_core::engine::Monitor::open_incident);
+        let id = u32::try_from(self.rng.between(i64::from(PUNCTUAL), i64::from(MONITORS)))
+            .unwrap_or(PUNCTUAL);
+        let Some(memory) = &self.memory else {
+            return Ok(());
+        };
+        let incident = memory
+            .engine
+            .monitor(id)
+            .and_then(systole_core::engine::Monitor::open_incident);
         let note = None;
         let action = match (self.rng.below(4), incident) {
             (0, _) => Action::Pause,
             (1, _) => Action::Resume,
-            (2, Some(incident)) => Action::Acknowledge { incident: incident.number, note },
-            (_, Some(incident)) => Action::Resolve { incident: incident.number, note },
+            (2, Some(incident)) => Action::Acknowledge {
+                incident: incident.number,
+                note,
+            },
+            (_, Some(incident)) => Action::Resolve {
+                incident: incident.number,
+                note,
+            },
             _ => return Ok(()),
         };
         self.say(|| format!("a person: monitor {id} {action:?}"));
         self.stats.commands += 1;
-        memory.store.command(Command { at, monitor: Some(id), by: "somebody".to_owned(), action }).await?;
-        self.learn().await
-    }
-
-    async fn decide(&mut self) -> Result<(), Stop> {
-        for _ in 0..4 {
-            let now = self.now;
-            let Some(memory) = &mut self.memory else { return Ok(()) };
-            let rows = memory.store.tail(memory.engine.vector(), 100_000).await?;
-            self.observe(rows)?;
-            let Some(memory) = &mut self.memory else { return Ok(()) };
-            if !memory.engine.wants_decision(now) || !self.decide_once().await? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn observe(&mut self, rows: Vec<systole_core::engine::Row>) -> Result<(), Stop> {
-        for row in merged(rows) {
-            self.truth.was_read(row.stream, row.seq);
-            if let Some(memory) = &mut self.memory
-                && let Err(gap) = memory.engine.observe(&row)
-            {
-                return self.broken(1, format!("the log cannot be read: {gap}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// One deciding transaction, with fail points at begin, before the commit and after it.
-    async fn decide_once(&mut self) -> Result<bool, Stop> {
-        let now = self.now;
-        let fail = if self.fails(150) { self.rng.between(1, 3) } else { 0 };
-        let Some(mut memory) = self.memory.take() else { return Ok(false) };
-        let mut deciding = memory.store.begin_decision(memory.epoch).await?;
-        let rows = deciding.tail(memory.engine.vector(), 100_000).await?;
-        if fail == 1 {
-            drop(deciding);
-            drop(memory);
-            self.crash("begin");
-            return Ok(false);
-        }
-        for row in merged(rows) {
-            if let Err(gap) = memory.engine.observe(&row) {
-                return self.broken(1, format!("the log cannot be read: {gap}"));
-            }
-        }
-        let Some(decision) = memory.engine.decide(now) else {
-            deciding.rollback().await?;
-            self.memory = Some(memory);
-            return Ok(false);
-        };
-        if !decision.is_news() {
-            deciding.rollback().await?;
-            memory.engine.install(decision);
-            self.memory = Some(memory);
-            return Ok(true);
-        }
-        let number = &mut self.number;
-        let mut key = || {
-            *number += 1;
-            format!("key {number}")
-        };
-        let outgoing = deciding.write(&decision, &mut memory.settings, &mut key).await?;
-        if fail == 2 {
-            drop(deciding);
-            drop(memory);
-            self.crash("write, before the commit");
-            return Ok(false);
-        }
-        deciding.commit().await?;
-        self.stats.decisions += 1;
-        self.judge(&decision)?;
-        if fail == 3 {
-            drop(memory);
-            self.crash("commit, durable but not answered");
-            return Ok(false);
-        }
-        memory.engine.install(decision);
-        memory.outgoing.extend(outgoing);
-        self.memory = Some(memory);
-        self.check().await?;
-        Ok(true)
-    }
-
-    /// Incidents by silence must follow from the history.
-    fn judge(&mut self, decision: &Decision) -> Result<(), Stop> {
-        for change in &decision.changes {
-            for event in &change.events {
-                self.say(|| format!("decided: monitor {} {:?} {}", change.id, event.what, event.reason));
-                let systole_core::incident::Happened::Triggered(cause) = event.what else { continue };
-                self.stats.incidents += u64::from(event.incident.reopened == 0);
-                self.stats.reopened += u64::from(event.incident.reopened > 0);
-                if !event.incident.by_silence {
-                    continue;
-                }
-                self.stats.by_silence += 1;
-                let due = cause.expected.unwrap_or(cause.at);
-                let heard = cause.at.since(due).as_micros()
-                    - self.truth.unreachable_within(due, cause.at, Time::NEVER).as_micros();
-                let grace = self.settings.get(&change.id).map_or(0, |settings| settings.grace.as_micros());
-                if heard < grace {
-                    return self.broken(5, format!("monitor {} was down at {} by our own outage", change.id, cause.at));
-                }
-                if self.truth.is_unclear(change.id) {
-                    self.stats.unclear += 1;
-                    continue;
-                }
-                self.stats.explained += 1;
-                let view = self.truth.now();
-                let outages = self.truth.outages(view);
-                let reference = self.truth.reference(change.id, view, cause.at);
-                if !reference.is_some_and(|reference| reference.downs.contains(&cause.at)) {
-                    return self.broken(2, format!("monitor {}: nothing explains down at {}", change.id, cause.at));
-                }
-                self.truth.was_judged(change.id, cause.at, outages, view);
-            }
-        }
-        Ok(())
-    }
-
-    async fn sweep(&mut self) -> Result<(), Stop> {
-        let fail = self.fails(30);
-        let now = self.now;
-        let next = self.rng.between(3 * S, 15 * S);
-        let Some(memory) = &mut self.memory else { return Ok(()) };
-        if !memory.engine.is_in_pass() {
-            if now < memory.pass_due {
-                return Ok(());
-            }
-            memory.engine.begin_pass();
-        }
-        let Some(sweep) = memory.engine.sweep(2) else { return Ok(()) };
-        memory.store.sweep(memory.epoch, &sweep, &mut memory.settings).await?;
-        self.stats.sweeps += 1;
-        if fail {
-            self.crash("sweep, durable but not answered");
-            return Ok(());
-        }
-        memory.engine.swept(&sweep);
-        if sweep.end.is_some() {
-            memory.pass_due = now + Span::from_micros(next);
-        }
-        self.check().await
-    }
-
-    async fn drop_log(&mut self) -> Result<(), Stop> {
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let below = memory.store.boot().await?.boot.checkpoint.1;
-        memory.store.drop_log(Some(self.now), &below, 50, |_, _| false).await?;
-        Ok(())
-    }
-
-    async fn send(&mut self) -> Result<(), Stop> {
-        let now = self.now;
-        let Some(memory) = &mut self.memory else { return Ok(()) };
-        let claimed = memory.store.claim(now, 5, &[]).await?;
-        memory.outgoing.extend(claimed);
-        for outgoing in std::mem::take(&mut memory.outgoing) {
-            if self.fails(20) {
-                self.crash("send");
-                return Ok(());
-            }
-            let arrives = !self.fails(200);
-            if arrives {
-                self.receive(&outgoing)?;
-            } else {
-                self.stats.failing_receivers += 1;
-            }
-            if self.fails(20) {
-                self.crash("finish");
-                return Ok(());
-            }
-            self.stats.sends += 1;
-            let finish =
-                if arrives { Finish::Delivered } else { Finish::RetryAt(now + Span::from_micros(self.rng.between(S, 9 * S))) };
-            let attempt = Attempt {
-                at: now,
-                latency: Span::ZERO,
-                outcome: "delivered".to_owned(),
-                status: Some(200),
-                detail: String::new(),
-            };
-            let Some(memory) = &self.memory else { return Ok(()) };
-            self.stats.deliveries +=
-                memory.store.finish(now, &[(outgoing.id, outgoing.claim)], &attempt, finish).await?;
-        }
-        Ok(())
-    }
-
-    /// A message arrives: nothing older after something newer, and a key means one message.
-    fn receive(&mut self, outgoing: &Outgoing) -> Result<(), Stop> {
-        let known = *self.keys.entry(outgoing.key.clone()).or_insert(outgoing.id);
-        if known != outgoing.id {
-            return self.broken(3, format!("key {} was another message's before", outgoing.key));
-        }
-        let newest = self.received.entry((outgoing.channel, outgoing.incident.number)).or_insert(outgoing.id);
-        if outgoing.id < *newest {
-            let what = format!("delivery {} arrived after {newest}", outgoing.id);
-            return self.broken(3, what);
-        }
-        *newest = outgoing.id;
-        Ok(())
-    }
-
-    async fn at_the_end(&mut self) -> Result<(), Stop> {
-        self.truth.nothing_is_lost(self.now - Span::from_seconds(10)).map_err(Stop::Broken)?;
-        let Some(memory) = &self.memory else { return Ok(()) };
-        let filter = DeliveryFilter { state: Some("pending".to_owned()), limit: 100, ..DeliveryFilter::default() };
-        let pending = memory.store.deliveries(DEFAULT_PROJECT, &filter).await?;
-        let old = self.now - Span::from_seconds(70);
-        match pending.iter().find(|delivery| delivery.decided_at < old) {
-            Some(stuck) => self.broken(3, format!("delivery {} is still pending", stuck.id)),
-            None => Ok(()),
-        }
-    }
-
-    /// A cold recovery from the database has its incidents, and every check-in once.
-    async fn check(&mut self) -> Result<(), Stop> {
-        let Some(memory) = &self.memory else { return Ok(()) };
-        self.stats.recoveries += 1;
-        let mut engine = Engine::boot(memory.store.boot().await?.boot);
-        for row in merged(memory.store.tail(engine.vector(), 100_000).await?) {
-            if let Err(gap) = engine.observe(&row) {
-                return self.broken(1, format!("a recovery cannot read the log: {gap}"));
-            }
-        }
-        let mut events = BTreeMap::new();
-        for id in 1..=MONITORS {
-            let open = systole_store::incidents::IncidentFilter {
-                open: Some(true),
+        memory
+            .store
+            .command(Command {
+                at,
                 monitor: Some(id),
-                limit: 10,
-                ..Default::default()
-            };
-            let open = memory.store.incidents(DEFAULT_PROJECT, &open).await?;
-            let persisted = open.first().map(|incident| incident.number);
-            let recovered = engine.monitor(id).and_then(systole_core::engine::Monitor::open_incident);
-            let recovered = recovered.map(|incident| incident.number);
-            if open.len() > 1 || persisted != recovered {
-                return self.broken(6, format!("monitor {id}: recovered {recovered:?}, persisted {persisted:?}"));
-            }
-            let mut timeline = memory.store.events_of_monitor(id, i64::MAX, 10_000).await?;
-            timeline.reverse();
-            timeline.retain(|event| event.kind == "triggered" || event.kind == "resolved");
-            let twice = timeline.windows(2).any(|pair| pair[0].kind == pair[1].kind);
-            if twice {
-                return self.broken(4, format!("monitor {id} was opened or resolved twice in a row"));
-            }
-            events.insert(id, timeline.iter().map(|event| (event.kind == "triggered", event.at)).collect::<Vec<_>>());
-        }
-        self.check_counts(&mut engine, &events)
-    }
-
-    fn check_counts(
-        &self,
-        engine: &mut Engine,
-        events: &BTreeMap<MonitorId, Vec<(bool, Time)>>,
-    ) -> Result<(), Stop> {
-        let decision = engine.decide(self.now);
-        for id in [COUNTER, FLAPPER] {
-            let Some(settings) = self.settings.get(&id) else { continue };
-            let counted = crate::reference::count(self.truth.checkins(id, self.truth.now()), settings);
-            let change = decision.iter().flat_map(|decision| &decision.changes).find(|change| change.id == id);
-            let after = change.and_then(|change| change.after.as_ref()).or_else(|| engine.monitor(id));
-            let failures = after.map_or(0, |after| after.heartbeat.failures);
-            if failures != counted.failures {
-                let what = format!("a recovery counts {failures} failures of monitor {id}, it reported {}", counted.failures);
-                return self.broken(1, what);
-            }
-            let next = change.iter().flat_map(|change| &change.events);
-            let next = next.map(|event| (matches!(event.what, systole_core::incident::Happened::Triggered(_)), event.at));
-            let all: Vec<(bool, Time)> = events.get(&id).into_iter().flatten().copied().chain(next).collect();
-            if all != counted.events {
-                return self.broken(4, format!("monitor {id}: {all:?} was decided, {:?} follows", counted.events));
-            }
-        }
-        Ok(())
+                by: "somebody".to_owned(),
+                action,
+            })
+            .await?;
+        self.learn().await
     }
 }
