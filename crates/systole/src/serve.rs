@@ -138,25 +138,25 @@ fn demonstration(config: &ServeConfig, base_url: &str) -> Result<String, Failure
         r#"
 in a second terminal, paste:
 
-  systole() {{ {program} "$@"; }}
-  export SYSTOLE_SERVER={base_url} SYSTOLE_TOKEN_FILE={token_file}
-  export SYSTOLE_WEBHOOK_SECRET="whsec_$(head -c 32 /dev/urandom | base64)"
-  systole demo-receiver --listen 127.0.0.1:9000 --count 2 &
-  systole apply -f - <<END
-  kind: webhook
-  name: demo
-  config: {{url: "http://127.0.0.1:9000/", secret: {{env: SYSTOLE_WEBHOOK_SECRET}}}}
-  ---
-  kind: heartbeat
-  name: demo
-  schedule: {{every: 10s}}
-  grace: 5s
-  token: {token}
-  END
-  systole ping {token}   # the job reports
-  sleep 18   # and then it does not: 10 s and 5 s of grace pass, the receiver prints the webhook
-  systole ping {token}   # it reports again
-  wait   # for the recovery
+systole() {{ {program} "$@"; }}
+export SYSTOLE_SERVER={base_url} SYSTOLE_TOKEN_FILE={token_file}
+export SYSTOLE_WEBHOOK_SECRET="whsec_$(head -c 32 /dev/urandom | base64)"
+systole demo-receiver --listen 127.0.0.1:9000 --count 2 &
+systole apply -f - <<END
+kind: webhook
+name: demo
+config: {{url: "http://127.0.0.1:9000/", secret: {{env: SYSTOLE_WEBHOOK_SECRET}}}}
+---
+kind: heartbeat
+name: demo
+schedule: {{every: 10s}}
+grace: 5s
+token: {token}
+END
+systole ping {token}   # the job reports
+sleep 18   # and then it does not: 10 s and 5 s of grace pass, the receiver prints the webhook
+systole ping {token}   # it reports again
+wait   # for the recovery
 
 "#,
         program = quoted(&program.display().to_string()),
