@@ -78,7 +78,11 @@ impl Settings {
         }
         let second = next(first);
         let window = longest.min(second.since(first).divided_by(10));
-        if first.since(start) <= window { second } else { first }
+        if first.since(start) <= window {
+            second
+        } else {
+            first
+        }
     }
 
     /// Whether a run that starts at `start` belongs to a later slot than one that started at `before` and never ended.
@@ -87,7 +91,8 @@ impl Settings {
     fn is_later_slot(&self, before: Time, start: Time, first: Time) -> bool {
         match &self.schedule {
             Schedule::Every(period) => {
-                let slot = |at: Time| (at.since(first).as_micros() / period.as_micros().max(1)).max(1);
+                let slot =
+                    |at: Time| (at.since(first).as_micros() / period.as_micros().max(1)).max(1);
                 slot(start) > slot(before)
             }
             Schedule::Cron(_) => self.slot_after(start) > self.slot_after(before),
@@ -298,12 +303,16 @@ impl Heartbeat {
 
     /// The earliest instant at which something may lapse, outages left aside; `Time::NEVER` where nothing can.
     pub fn earliest(&self, settings: &Settings) -> Time {
-        self.deadlines(settings).map(|d| d.due + d.limit).min().unwrap_or(Time::NEVER)
+        self.deadlines(settings)
+            .map(|d| d.due + d.limit)
+            .min()
+            .unwrap_or(Time::NEVER)
     }
 
     /// The earliest instant at which something lapses, with our outages taken into account.
     pub fn next_lapse(&self, settings: &Settings, outages: &Outages) -> Time {
-        self.first_deadline(settings, outages).map_or(Time::NEVER, |(at, ..)| at)
+        self.first_deadline(settings, outages)
+            .map_or(Time::NEVER, |(at, ..)| at)
     }
 
     fn deadlines<'a>(&'a self, settings: &'a Settings) -> impl Iterator<Item = Deadline> + 'a {
@@ -314,14 +323,26 @@ impl Heartbeat {
         };
         let slot = (self.state == State::Up && self.awaited != Time::NEVER).then_some(self.awaited);
         let success = slot.map(|due| deadline(due, settings.grace, Missed::Success));
-        let start = slot.zip(settings.start_grace).map(|(due, limit)| deadline(due, limit, Missed::Start));
-        let runs = if self.state == State::Down { &[] } else { self.runs() };
-        let ends = runs.iter().map(move |run| deadline(run.started, settings.max_runtime(), Missed::End(*run)));
+        let start = slot
+            .zip(settings.start_grace)
+            .map(|(due, limit)| deadline(due, limit, Missed::Start));
+        let runs = if self.state == State::Down {
+            &[]
+        } else {
+            self.runs()
+        };
+        let ends = runs
+            .iter()
+            .map(move |run| deadline(run.started, settings.max_runtime(), Missed::End(*run)));
         // A start that is missed at the very instant of the success is said as the missed success.
         success.into_iter().chain(start).chain(ends)
     }
 
-    fn first_deadline(&self, settings: &Settings, outages: &Outages) -> Option<(Time, Deadline, Option<Outage>)> {
+    fn first_deadline(
+        &self,
+        settings: &Settings,
+        outages: &Outages,
+    ) -> Option<(Time, Deadline, Option<Outage>)> {
         self.deadlines(settings)
             .map(|deadline| {
                 let (at, outage) = outages.moved(deadline.due, deadline.limit);
@@ -345,12 +366,21 @@ impl Heartbeat {
                 (None, Missed::Start) => Reason::MissedStart,
                 (None, Missed::End(_)) => Reason::Overran,
             };
-            let cause = Cause { reason, at, expected: Some(deadline.due), exit_status: None, outage };
+            let cause = Cause {
+                reason,
+                at,
+                expected: Some(deadline.due),
+                exit_status: None,
+                outage,
+            };
             let change = self.failed(settings, cause);
             match deadline.kind {
                 // After an edit the slots before it count as one: nobody had expected them.
                 Missed::Success | Missed::Start => {
-                    self.awaited = settings.schedule.next_after(deadline.due).unwrap_or(Time::NEVER);
+                    self.awaited = settings
+                        .schedule
+                        .next_after(deadline.due)
+                        .unwrap_or(Time::NEVER);
                 }
                 Missed::End(run) if change.is_none() => self.forget_run(run, at, settings),
                 // It is kept while that makes it down, so that an edit can judge it anew; the recovery forgets it.
@@ -389,7 +419,12 @@ impl Heartbeat {
     /// opens and resolves with true times.
     ///
     /// Returns at most two changes, in order.
-    pub fn checkin(&mut self, settings: &Settings, outages: &Outages, checkin: Checkin) -> [Option<Change>; 2] {
+    pub fn checkin(
+        &mut self,
+        settings: &Settings,
+        outages: &Outages,
+        checkin: Checkin,
+    ) -> [Option<Change>; 2] {
         // What was received before the pause does not end it, in whatever order the streams were read.
         if self.state == State::Paused && checkin.at < self.since {
             return [None, None];
@@ -403,7 +438,9 @@ impl Heartbeat {
             }
             Signal::Success | Signal::Exit(0) => self.succeeded(settings, checkin),
             Signal::Fail => self.run_failed(settings, checkin, Reason::ReportedFailure, None),
-            Signal::Exit(status) => self.run_failed(settings, checkin, Reason::ExitStatus, Some(status)),
+            Signal::Exit(status) => {
+                self.run_failed(settings, checkin, Reason::ExitStatus, Some(status))
+            }
         };
         [lapsed, changed]
     }
@@ -414,13 +451,23 @@ impl Heartbeat {
         if checkin.at <= self.last_end && ended == checkin.run {
             return;
         }
-        let run = Run { id: checkin.run, started: checkin.at };
+        let run = Run {
+            id: checkin.run,
+            started: checkin.at,
+        };
         // Said again it is the same run, but a bare start in a later slot is another: else a job that dies silently
         // after each start would put its deadline off for ever.
-        let first = if self.last_end == Time::MIN { self.since } else { self.last_end };
-        let is_another = |open: &Run| run.id.is_none() && settings.is_later_slot(open.started, run.started, first);
+        let first = if self.last_end == Time::MIN {
+            self.since
+        } else {
+            self.last_end
+        };
+        let is_another = |open: &Run| {
+            run.id.is_none() && settings.is_later_slot(open.started, run.started, first)
+        };
         let rare = self.rare_mut();
-        rare.runs.retain(|open| open.id != run.id || is_another(open));
+        rare.runs
+            .retain(|open| open.id != run.id || is_another(open));
         if rare.runs.len() >= OPEN_RUNS_MAX {
             rare.runs.remove(0);
         }
@@ -434,7 +481,13 @@ impl Heartbeat {
     }
 
     fn rare_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_with(|| Box::new(Rare { runs: Vec::new(), ended: None, edited: Time::MIN }))
+        self.rare.get_or_insert_with(|| {
+            Box::new(Rare {
+                runs: Vec::new(),
+                ended: None,
+                edited: Time::MIN,
+            })
+        })
     }
 
     /// Takes the open run that this end belongs to: the one of its id; without an id all without id, else the latest
@@ -447,9 +500,20 @@ impl Heartbeat {
         rare.ended = checkin.run;
         // A bare end that is read late must not end a run that began after it.
         let could = |run: &Run| checkin.run.is_some() || run.started <= checkin.at + SLACK;
-        let place = rare.runs.iter().rposition(|run| run.id == checkin.run && could(run));
-        let place = place.or_else(|| checkin.run.is_none().then(|| rare.runs.iter().rposition(could)).flatten());
-        let Some(place) = place else { return checkin.at };
+        let place = rare
+            .runs
+            .iter()
+            .rposition(|run| run.id == checkin.run && could(run));
+        let place = place.or_else(|| {
+            checkin
+                .run
+                .is_none()
+                .then(|| rare.runs.iter().rposition(could))
+                .flatten()
+        });
+        let Some(place) = place else {
+            return checkin.at;
+        };
         let ended = rare.runs.remove(place);
         if ended.id.is_none() {
             rare.runs.retain(|run| run.id.is_some() || !could(run));
@@ -463,14 +527,20 @@ impl Heartbeat {
             Schedule::Every(_) => settings.slot_after(self.last_end),
             Schedule::Cron(_) => {
                 let next = settings.slot_after(started);
-                if self.awaited == Time::NEVER { next } else { self.awaited.max(next) }
+                if self.awaited == Time::NEVER {
+                    next
+                } else {
+                    self.awaited.max(next)
+                }
             }
         };
     }
 
     /// Slots whose deadline passed while nothing was awaited, or while it was down, are not missed in retrospect.
     fn skip_passed_slots(&mut self, settings: &Settings, now: Time) {
-        let limit = settings.start_grace.map_or(settings.grace, |limit| limit.min(settings.grace));
+        let limit = settings
+            .start_grace
+            .map_or(settings.grace, |limit| limit.min(settings.grace));
         if self.awaited + limit <= now {
             self.awaited = settings.slot_after(now);
         }
@@ -487,10 +557,15 @@ impl Heartbeat {
             return None;
         }
         // In a row means: no awaited slot of its own was missed since the success before.
-        let in_time = self.last_end == Time::MIN || checkin.at <= self.awaited + settings.grace + SLACK;
+        let in_time =
+            self.last_end == Time::MIN || checkin.at <= self.awaited + settings.grace + SLACK;
         let was = self.state;
         self.last_end = self.last_end.max(checkin.at);
-        self.successes = if in_time { self.successes.saturating_add(1) } else { 1 };
+        self.successes = if in_time {
+            self.successes.saturating_add(1)
+        } else {
+            1
+        };
         self.await_next(settings, started);
         if was == State::Down && self.successes < settings.recovery_threshold.max(1) {
             return None;
@@ -501,7 +576,11 @@ impl Heartbeat {
             self.tidy();
             return None;
         }
-        let reason = if checkin.at <= self.since { Reason::RecordedLate } else { Reason::Success };
+        let reason = if checkin.at <= self.since {
+            Reason::RecordedLate
+        } else {
+            Reason::Success
+        };
         // A success that was recorded late does not bring back the run that was found to overrun meanwhile.
         let said_until = self.since.max(checkin.at);
         self.state = State::Up;
@@ -511,7 +590,10 @@ impl Heartbeat {
             self.drop_overrun_runs(settings, said_until);
         }
         self.tidy();
-        (was == State::Down).then_some(Change::Recovered { at: checkin.at, reason })
+        (was == State::Down).then_some(Change::Recovered {
+            at: checkin.at,
+            reason,
+        })
     }
 
     /// Runs whose limit passed while it was down were part of that; they are no news after the recovery.
@@ -523,7 +605,9 @@ impl Heartbeat {
     }
 
     fn tidy(&mut self) {
-        let idle = |rare: &Rare| rare.runs.is_empty() && rare.ended.is_none() && rare.edited <= self.last_end;
+        let idle = |rare: &Rare| {
+            rare.runs.is_empty() && rare.ended.is_none() && rare.edited <= self.last_end
+        };
         if self.rare.as_deref().is_some_and(idle) {
             self.rare = None;
         }
@@ -547,13 +631,26 @@ impl Heartbeat {
             self.since = checkin.at;
             self.skip_passed_slots(settings, checkin.at);
         }
-        self.failed(settings, Cause { reason, at: checkin.at, expected: None, exit_status, outage: None })
+        self.failed(
+            settings,
+            Cause {
+                reason,
+                at: checkin.at,
+                expected: None,
+                exit_status,
+                outage: None,
+            },
+        )
     }
 
     /// A person pauses it: nothing is expected until it is resumed or reports.
     pub fn pause(&mut self, at: Time) {
         if self.state != State::Paused {
-            *self = Heartbeat { state: State::Paused, last_end: self.last_end, ..Heartbeat::new(at) };
+            *self = Heartbeat {
+                state: State::Paused,
+                last_end: self.last_end,
+                ..Heartbeat::new(at)
+            };
         }
     }
 
@@ -569,7 +666,13 @@ impl Heartbeat {
     ///
     /// Never goes down by itself. A monitor that was down by silence and is not overdue by the new settings is up
     /// again; one that failed stays down until it reports.
-    pub fn edit(&mut self, settings: &Settings, outages: &Outages, at: Time, down_by_silence: bool) -> Option<Change> {
+    pub fn edit(
+        &mut self,
+        settings: &Settings,
+        outages: &Outages,
+        at: Time,
+        down_by_silence: bool,
+    ) -> Option<Change> {
         let was = self.state;
         let newest_run = self.runs().last().map_or(Time::MIN, |run| run.started);
         if matches!(was, State::Up | State::Down) {
@@ -592,7 +695,10 @@ impl Heartbeat {
         if self.state == State::Up || newest_run != Time::MIN {
             self.rare_mut().edited = at;
         }
-        (was == State::Down).then_some(Change::Recovered { at, reason: Reason::Edited })
+        (was == State::Down).then_some(Change::Recovered {
+            at,
+            reason: Reason::Edited,
+        })
     }
 }
 

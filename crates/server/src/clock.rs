@@ -64,10 +64,7 @@ fn boot() -> i64 {
         .map_or(0, |time| time.tv_sec() * 1_000_000 + time.tv_nsec() / 1_000)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the wall clock is read"
-)]
+/// The one place where the wall clock is read.
 fn wall() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

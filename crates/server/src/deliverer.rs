@@ -61,7 +61,13 @@ impl Deliverer {
             breakers: Mutex::default(),
             configs: Mutex::default(),
         };
-        (deliverer, Incoming { decided: incoming, finished: recorded })
+        (
+            deliverer,
+            Incoming {
+                decided: incoming,
+                finished: recorded,
+            },
+        )
     }
 
     /// The client, for other requests to user-given URLs.
@@ -313,7 +319,11 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
         }
     };
     // The finisher has ended only where the process is about to: the claim runs out and it is sent again.
-    _ = app.deliverer.finished.send(Finished { claims, attempt, finish });
+    _ = app.deliverer.finished.send(Finished {
+        claims,
+        attempt,
+        finish,
+    });
     Ok(())
 }
 

@@ -109,8 +109,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let remembered = Remembered::default();
-    let service =
-        service_fn(|request| answer(&app, listening, &remembered, peer.ip(), request));
+    let service = service_fn(|request| answer(&app, listening, &remembered, peer.ip(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

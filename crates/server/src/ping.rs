@@ -319,7 +319,9 @@ async fn keep(body: &mut Incoming, limit: usize) -> Kept {
             bytes.extend_from_slice(cut(&data, room));
             // Full: where the sender has said how much is still to come, nothing more needs to.
             let still_to_come = body.size_hint().exact();
-            if data.len() > room || (data.len() == room && still_to_come.is_some_and(|length| length > 0)) {
+            if data.len() > room
+                || (data.len() == room && still_to_come.is_some_and(|length| length > 0))
+            {
                 truncated = true;
                 break;
             }

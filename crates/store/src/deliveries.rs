@@ -243,7 +243,11 @@ impl Store {
         attempt: &Attempt,
         finish: Finish,
     ) -> Result<u64, Error> {
-        let one = Finished { claims: claims.to_vec(), attempt: attempt.clone(), finish };
+        let one = Finished {
+            claims: claims.to_vec(),
+            attempt: attempt.clone(),
+            finish,
+        };
         self.finish_all(now, &[one]).await
     }
 
@@ -409,7 +413,11 @@ impl Store {
 }
 
 impl Session<'_> {
-    async fn finish_chunk(&mut self, now: Time, rows: &[(i64, i64, &Finished)]) -> Result<u64, Error> {
+    async fn finish_chunk(
+        &mut self,
+        now: Time,
+        rows: &[(i64, i64, &Finished)],
+    ) -> Result<u64, Error> {
         let attempted = || Error::attempted("record attempts");
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO delivery_attempt (delivery_id, n, at, latency, outcome, status, detail) ",
@@ -425,8 +433,14 @@ impl Session<'_> {
                 .push_bind(attempt.detail.clone());
         });
         query.push(" ON CONFLICT (delivery_id, n) DO NOTHING");
-        query.build().execute(self.connection()).await.map_err(attempted())?;
-        let mut query = QueryBuilder::<Sqlite>::new("WITH f (id, claim, state, next_at, finished_at, detail) AS (");
+        query
+            .build()
+            .execute(self.connection())
+            .await
+            .map_err(attempted())?;
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "WITH f (id, claim, state, next_at, finished_at, detail) AS (",
+        );
         query.push_values(rows, |mut row, (id, claim, one)| {
             let (state, next_at, over) = match one.finish {
                 Finish::Delivered => (DELIVERED, now, Some(now.as_micros())),
@@ -445,7 +459,11 @@ impl Session<'_> {
             ") UPDATE delivery SET state = f.state, next_at = f.next_at, finished_at = f.finished_at, detail = f.detail
              FROM f WHERE delivery.id = f.id AND delivery.claim = f.claim AND delivery.state = 0",
         );
-        let updated = query.build().execute(self.connection()).await.map_err(attempted())?;
+        let updated = query
+            .build()
+            .execute(self.connection())
+            .await
+            .map_err(attempted())?;
         Ok(updated.rows_affected())
     }
 }

@@ -323,12 +323,19 @@ impl Disk {
     }
 
     fn server(&self, data: &Path) -> Server {
-        let mut command = serve(data, &["--metrics-listen", "127.0.0.1:0"]);
+        Server::spawn(
+            data,
+            self.under(serve(data, &["--metrics-listen", "127.0.0.1:0"])),
+        )
+    }
+
+    /// The command with this disk under it.
+    fn under(&self, mut command: Command) -> Command {
         command
             .env("LD_PRELOAD", &self.library)
             .env("DISK_FULL", &self.full)
             .env("DISK_STILL", &self.still);
-        Server::spawn(data, command)
+        command
     }
 }
 
@@ -446,6 +453,24 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
     let server = Server::start(data.path(), &[]);
     assert_kept(&server, &heartbeat, &acknowledged);
     assert_kept(&server, &other, &[1]);
+}
+
+#[test]
+fn a_full_disk_refuses_to_start_and_harms_nothing() {
+    let disk = Disk::new();
+    let data = used();
+    std::fs::write(&disk.full, "").unwrap();
+    for directory in [data.path(), directory().path()] {
+        let (status, said) = refused(disk.under(serve(directory, &[])));
+        assert_eq!(status, 1, "{said}");
+        let reasons = ["full", "No space left", "disk I/O error"];
+        assert!(
+            said.starts_with("cannot ") && reasons.iter().any(|reason| said.contains(reason)),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(&disk.full).unwrap();
+    disk.server(data.path()).stop();
 }
 
 #[test]

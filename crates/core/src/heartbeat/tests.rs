@@ -650,13 +650,34 @@ fn an_overrun_is_said_once_though_a_success_before_it_is_recorded_late() {
     let outages = Outages::default();
     let mut heartbeat = Heartbeat::new(time("0:00"));
     let tell = |heartbeat: &mut Heartbeat, at, signal, run| {
-        heartbeat.checkin(&settings, &outages, Checkin { at: time(at), signal, run: Some(run) })
+        heartbeat.checkin(
+            &settings,
+            &outages,
+            Checkin {
+                at: time(at),
+                signal,
+                run: Some(run),
+            },
+        )
     };
     tell(&mut heartbeat, "0:00", Signal::Success, 1);
     tell(&mut heartbeat, "0:30", Signal::Start, 2);
     tell(&mut heartbeat, "0:35", Signal::Start, 3);
-    assert!(heartbeat.lapse(&settings, &outages, time("0:41")).is_some(), "run 2 overran at 0:40");
-    let recovered = Change::Recovered { at: time("0:39"), reason: Reason::RecordedLate };
-    assert_eq!(tell(&mut heartbeat, "0:39", Signal::Success, 3), [None, Some(recovered)]);
-    assert_eq!(heartbeat.lapse(&settings, &outages, time("0:59")), None, "run 2 is over");
+    assert!(
+        heartbeat.lapse(&settings, &outages, time("0:41")).is_some(),
+        "run 2 overran at 0:40"
+    );
+    let recovered = Change::Recovered {
+        at: time("0:39"),
+        reason: Reason::RecordedLate,
+    };
+    assert_eq!(
+        tell(&mut heartbeat, "0:39", Signal::Success, 3),
+        [None, Some(recovered)]
+    );
+    assert_eq!(
+        heartbeat.lapse(&settings, &outages, time("0:59")),
+        None,
+        "run 2 is over"
+    );
 }
