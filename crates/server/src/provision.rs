@@ -56,11 +56,12 @@ pub async fn heartbeat(app: &App, slug: &str) -> Result<MonitorId, Refused> {
     {
         Ok((ids, row)) => {
             let monitor = ids.first().copied().unwrap_or_default();
+            // Before its token is known: the engine ignores check-ins of monitors that it has not met.
+            app.engine.apply(row).await;
             app.ping_tokens.insert(KnownToken {
                 hash: app.keys.short_hash(&token),
                 monitor,
             });
-            app.engine.apply(row).await;
             Ok(monitor)
         }
         // Another request has just made it.

@@ -187,7 +187,9 @@ impl Store {
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = $1
                  WHERE state = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS (SELECT 1 FROM delivery g
                  WHERE g.id IN (SELECT value FROM json_each($3)) AND g.grouped = delivery.grouped
-                 AND g.channel_id = delivery.channel_id) RETURNING id",
+                 AND g.channel_id = delivery.channel_id) AND NOT EXISTS (SELECT 1 FROM delivery e
+                 WHERE e.channel_id = delivery.channel_id AND e.incident_id = delivery.incident_id
+                 AND e.seq < delivery.seq AND e.state = 0) RETURNING id",
             )
             .bind((now + CLAIM).as_micros())
             .bind(now.as_micros())

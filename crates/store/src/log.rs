@@ -4,6 +4,8 @@
 //! lost is sent again unchanged and finds its own row. A stream is closed by an end marker under the same primary key
 //! as the next append would have, so a process that was taken for dead cannot write behind its back.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use systole_core::engine::{CONFIGURATION, Command, Record, Row, Vector};
@@ -169,7 +171,8 @@ impl Session<'_> {
             .fetch_all(self.connection())
             .await
             .map_err(Error::attempted("read the log"))?;
-        rows.iter().map(read_row).collect()
+        let rows = rows.iter().map(read_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(merged(rows, limit))
     }
 
     /// Appends commands to the configuration stream, within this session's transaction; answers the row as the engine
@@ -209,6 +212,21 @@ impl Session<'_> {
     }
 }
 
+/// In the order of stamps, each stream in its own. Where a stream has more than was read, later rows of the others
+/// wait for it: a command must not be folded before the check-ins that came before it.
+fn merged(mut rows: Vec<Row>, limit: u32) -> Vec<Row> {
+    let mut read: BTreeMap<u32, (u32, Time)> = BTreeMap::new();
+    for row in &rows {
+        let (count, at) = read.entry(row.stream).or_insert((0, row.at));
+        (*count, *at) = (*count + 1, row.at);
+    }
+    let unfinished = read.values().filter(|(count, _)| *count >= limit);
+    let horizon = unfinished.map(|(_, at)| *at).min().unwrap_or(Time::NEVER);
+    rows.retain(|row| row.at <= horizon);
+    rows.sort_by_key(|row| row.at);
+    rows
+}
+
 fn read_row(row: &SqliteRow) -> Result<Row, Error> {
     let at = Time::from_micros(row.get(2));
     let stream: i64 = row.get(0);
@@ -222,4 +240,44 @@ fn read_row(row: &SqliteRow) -> Result<Row, Error> {
         records: unpack(row.get(5), at)?,
         end: row.get::<i64, _>(4) == END,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(stream: u32, seq: u64, at: i64) -> Row {
+        let at = Time::from_seconds(at);
+        Row {
+            stream,
+            seq,
+            at,
+            put: at,
+            records: Vec::new(),
+            end: false,
+        }
+    }
+
+    #[test]
+    fn rows_are_merged_by_stamp_up_to_where_every_stream_was_read() {
+        let rows = vec![
+            row(0, 1, 5),
+            row(0, 2, 50),
+            row(7, 1, 1),
+            row(7, 2, 9),
+            row(7, 3, 20),
+        ];
+        let order = |limit| -> Vec<(u32, u64)> {
+            merged(rows.clone(), limit)
+                .iter()
+                .map(|row| (row.stream, row.seq))
+                .collect()
+        };
+        assert_eq!(order(10), [(7, 1), (0, 1), (7, 2), (7, 3), (0, 2)]);
+        assert_eq!(
+            order(3),
+            [(7, 1), (0, 1), (7, 2), (7, 3)],
+            "stream 7 may have more before 50 s"
+        );
+    }
 }

@@ -134,12 +134,12 @@ async fn insert(
         .first()
         .copied()
         .ok_or(Error::Corrupt("a monitor was made without a number"))?;
-    // Before anybody is told the token.
+    // Before its token is known: the engine ignores check-ins of monitors that it has not met.
+    app.engine.apply(row).await;
     app.ping_tokens.insert(KnownToken {
         hash: app.keys.short_hash(token),
         monitor,
     });
-    app.engine.apply(row).await;
     Ok(monitor)
 }
 
