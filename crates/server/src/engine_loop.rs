@@ -141,7 +141,11 @@ impl EngineLoop {
     }
 
     async fn try_turn(&mut self, app: &App, batch: &mut [Arc<Row>]) -> Result<(), Error> {
-        observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref))?;
+        let in_order = observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref));
+        if in_order.is_err() {
+            // Two commits of one stream were handed over in the other order: the log has both.
+            self.catch_up(app).await?;
+        }
         loop {
             let wants = app.engine.write().wants_decision(app.now());
             if !wants || !self.decide(app).await? {
@@ -149,6 +153,18 @@ impl EngineLoop {
             }
         }
         self.sweep(app).await
+    }
+
+    /// Reads what the log has beyond memory.
+    async fn catch_up(&mut self, app: &App) -> Result<(), Error> {
+        loop {
+            let vector = app.engine.read().vector().clone();
+            let rows = app.store.tail(&vector, TAIL_LIMIT).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            observe(&mut app.engine.write(), rows.iter())?;
+        }
     }
 
     /// One deciding transaction; answers whether anything was decided.

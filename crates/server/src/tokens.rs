@@ -34,6 +34,8 @@ pub enum Found {
 const BURST_TICKS: u32 = 1_000;
 /// ... and 100 times a second: one tick is 10 ms.
 const TICK_MICROS: i64 = 10_000;
+/// How far apart the looks at the clock of two requests under way may be: ten minutes.
+const SKEW_TICKS: u32 = 60_000;
 
 impl PingTokens {
     /// Of these tokens.
@@ -182,9 +184,14 @@ impl Table {
         let tick = u32::try_from(now.as_micros() / TICK_MICROS % i64::from(u32::MAX)).unwrap_or(0);
         let mut allowed = true;
         _ = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |stored| {
-            // After a long silence the stored tick is far behind (or the counter has wrapped): start at now.
             let ahead = stored.wrapping_sub(tick);
-            let base = if ahead <= BURST_TICKS { stored } else { tick };
+            // Far ahead means long behind: a silence of months, and the counter has wrapped. A little more than the
+            // burst is another thread's request, whose look at the clock was later.
+            let base = if ahead <= BURST_TICKS + SKEW_TICKS {
+                stored
+            } else {
+                tick
+            };
             allowed = base.wrapping_sub(tick) < BURST_TICKS;
             allowed.then(|| base.wrapping_add(1))
         });
@@ -233,5 +240,11 @@ mod tests {
         };
         assert_eq!(taken(0, 1_500), 1_000);
         assert_eq!(taken(1_000, 500), 100);
+        assert_eq!(
+            taken(500, 10),
+            0,
+            "a request that looked at the clock before the others"
+        );
+        assert_eq!(taken(400 * 86_400_000, 10), 10, "a year of silence");
     }
 }

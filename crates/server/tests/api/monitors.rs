@@ -451,3 +451,28 @@ async fn a_list_is_filtered_and_paged_newest_first() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn monitors_made_at_the_same_time_are_all_there_and_nothing_is_read_twice() {
+    let server = std::sync::Arc::new(Server::start().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..100 {
+        let server = std::sync::Arc::clone(&server);
+        tasks.spawn(async move {
+            let input = json!({"kind": "heartbeat", "name": format!("job {index}"), "schedule": {"every": "1h"}});
+            let made = server.post("/monitors", input).await.expect(201);
+            server.ping(&made, "", "").await;
+            made["id"].as_str().unwrap().to_owned()
+        });
+    }
+    for id in tasks.join_all().await {
+        let read = server.get(&format!("/monitors/{id}")).await.expect(200);
+        assert_eq!(read["state"], "up", "{read:#}");
+    }
+    let metrics = &server.server.app().metrics;
+    assert_eq!(
+        metrics.decision_failures.get(),
+        0,
+        "commits handed over in another order are no failure"
+    );
+}
