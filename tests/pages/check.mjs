@@ -86,10 +86,10 @@ async function look(url, colorScheme, width) {
   page.on("request", request => { if (new URL(request.url()).origin !== new URL(url).origin) fail(`foreign request: ${request.url()}`); });
   page.on("response", response => { if (response.status() >= 400 && response.url() !== url) fail(`${response.status()}: ${response.url()}`); });
   // What the server said for times, and what the script makes of it. Between the two a minute may begin, so it must differ
-  // three times to differ.
+  // twenty times running to differ.
   const form = text => text.replace(/<[^>]*>/g, "").replace(/\d+/g, "0");
   let differing = [];
-  for (let tries = 0; tries === 0 || differing.length > 0 && tries < 3; tries += 1) {
+  for (let tries = 0; tries === 0 || differing.length > 0 && tries < 20; tries += 1) {
     const reply = await page.goto(url, { waitUntil: "load" });
     await page.waitForFunction(() => document.readyState === "complete");
     const before = await reply.text();

@@ -177,6 +177,8 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
 
 async fn wait(app: &App) -> Duration {
     match app.store.next_delivery_at().await {
+        // Due and not claimed: it waits for another or for its channel. Whoever finishes nudges.
+        Ok(Some(at)) if at <= app.now() => Duration::from_millis(500),
         Ok(Some(at)) => at
             .since(app.now())
             .as_std()
@@ -245,6 +247,8 @@ fn groups(outgoing: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
             one.grouped.is_some()
                 && group[0].grouped == one.grouped
                 && group[0].channel == one.channel
+                // What has been tried before keeps its members: its key may be known already.
+                && group[0].attempts == one.attempts
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(one),
@@ -260,7 +264,22 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
     };
     let claims: Vec<(i64, i64)> = together.iter().map(|one| (one.id, one.claim)).collect();
     let now = app.now();
-    let Some(config) = app.deliverer.config(app, first.channel).await? else {
+    let config = match app.deliverer.config(app, first.channel).await {
+        Err(Error::Corrupt(why)) => {
+            tracing::error!(
+                channel = first.channel,
+                why,
+                "a delivery is dead: save its channel again, then replay it"
+            );
+            let attempt = not_tried(now, why);
+            app.store
+                .finish(now, &claims, &attempt, Finish::Dead)
+                .await?;
+            return Ok(());
+        }
+        config => config?,
+    };
+    let Some(config) = config else {
         let attempt = not_tried(now, "the channel was deleted");
         app.store
             .finish(now, &claims, &attempt, Finish::Dead)

@@ -29,6 +29,8 @@ pub(crate) struct EngineLoop {
     settings: SettingsIds,
     epoch: i64,
     pass_begun: Time,
+    /// Memory may differ from what was persisted, and the stop came before it could be read again.
+    doubtful: bool,
 }
 
 /// Reads what was persisted and the log after it, up to the head.
@@ -65,6 +67,7 @@ impl EngineLoop {
             epoch,
             // What was just read from the log is written back at once: the next start need not read it again.
             pass_begun: Time::MIN,
+            doubtful: false,
         }
     }
 
@@ -79,6 +82,10 @@ impl EngineLoop {
         while !(app.drained.is_cancelled() && self.rows.is_empty()) {
             self.wait(app, &mut batch).await;
             self.turn(app, &mut batch).await?;
+            if self.doubtful {
+                // What is not known must not be written; the next start reads it from the log.
+                return Ok(());
+            }
         }
         self.last_pass(app).await;
         Ok(())
@@ -104,7 +111,7 @@ impl EngineLoop {
         let timer = engine.next_timer().unwrap_or(Time::NEVER);
         // A timer that is due and still not decided is held by our own silence: a row will end that.
         let until = if timer <= now {
-            now + Span::from_millis(25)
+            now + Span::from_millis(250)
         } else {
             timer
         };
@@ -134,16 +141,18 @@ impl EngineLoop {
                 {
                     tracing::error!(error = %crate::chain(&error), "cannot decide; reading the states again until it works");
                 }
-                self.boot_again(app).await;
+                self.doubtful = !self.boot_again(app).await;
                 Ok(())
             }
         }
     }
 
     async fn try_turn(&mut self, app: &App, batch: &mut [Arc<Row>]) -> Result<(), Error> {
-        let in_order = observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref));
-        if in_order.is_err() {
-            // Two commits of one stream were handed over in the other order: the log has both.
+        let in_order = observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref)).is_ok();
+        let held = app.engine.read().held_since(app.now()).is_some();
+        // Two commits of one stream may be handed over in the other order; and where a stream stands still, the log
+        // alone has its end marker, or a batch that was given up and written all the same.
+        if !in_order || held {
             self.catch_up(app).await?;
         }
         loop {
@@ -252,15 +261,15 @@ impl EngineLoop {
     }
 
     /// The outcome of a transaction is not known, or a row is missing: memory is worth nothing, what was persisted is
-    /// the truth.
-    async fn boot_again(&mut self, app: &App) {
+    /// the truth. Answers whether it could be read before the stop.
+    async fn boot_again(&mut self, app: &App) -> bool {
         let mut wait = Duration::from_millis(100);
         while !app.stop.is_cancelled() {
             match boot(&app.store).await {
                 Ok((engine, settings)) => {
                     *app.engine.write() = engine;
                     self.settings = settings;
-                    return;
+                    return true;
                 }
                 Err(error) => {
                     tracing::warn!(error = %crate::chain(&error), "cannot read the states")
@@ -272,6 +281,7 @@ impl EngineLoop {
             }
             wait = (wait * 2).min(Duration::from_secs(5));
         }
+        false
     }
 }
 

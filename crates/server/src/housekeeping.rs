@@ -18,8 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two runs of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Rows of one retention transaction, and transactions of one run.
-const CHUNK: u32 = 200;
-const CHUNKS: usize = 200;
+const CHUNK: u32 = 50;
+const CHUNKS: usize = 800;
 /// The self heartbeat is called at most this often.
 const CALL_EVERY: Duration = Duration::from_secs(60);
 
@@ -114,10 +114,11 @@ async fn drop_old(app: &App) -> Result<u64, Error> {
             {
                 break;
             }
-            dropped += app
-                .store
-                .drop_log(None, &below, CHUNK * 10, is_kept)
-                .await?;
+            let rows = app.store.drop_log(None, &below, CHUNK, is_kept).await?;
+            if rows == 0 {
+                break;
+            }
+            dropped += rows;
         }
     }
     if dropped > 0 {

@@ -27,6 +27,8 @@ use crate::tls::Tls;
 
 /// A request's head must have come within this time; an idle connection is closed after it.
 const HEAD_TIME: Duration = Duration::from_secs(75);
+/// What one connection may make us hold of an unfinished request's head.
+const BUFFER_MAX: usize = 32 * 1024;
 /// Connections at once; beyond it new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
 
@@ -59,9 +61,11 @@ pub(crate) async fn run(
     let tracker = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            break;
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            () = listening.stop.cancelled() => break,
         };
+        let Ok(slot) = slot else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = listening.stop.cancelled() => break,
@@ -113,6 +117,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
+        .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
@@ -145,9 +150,15 @@ async fn answer(
     }
     request.extensions_mut().insert(Peer(source));
     let request = request.map(axum::body::Body::new);
-    // Boxed: a check-in's future should not be as large as the router's.
-    let Ok(reply) = Box::pin(listening.router.clone().oneshot(request)).await;
-    Ok(reply.map(ReplyBody::Long))
+    // A task of its own, so that it is not dropped with its connection: what was committed must reach memory.
+    match tokio::spawn(listening.router.clone().oneshot(request)).await {
+        Ok(Ok(reply)) => Ok(reply.map(ReplyBody::Long)),
+        Err(error) => {
+            tracing::error!(%error, "a request's handler has panicked");
+            let text = "something went wrong; the log has more";
+            Ok(ping::plain(http::StatusCode::INTERNAL_SERVER_ERROR, text).map(ReplyBody::Short))
+        }
+    }
 }
 
 /// The peer, or behind a trusted proxy the last address in `X-Forwarded-For` that is not one itself.

@@ -75,7 +75,7 @@ fn cut(bytes: &[u8], most: usize) -> &[u8] {
 
 /// Answers a request to a check-in route.
 pub async fn handle(
-    app: &App,
+    app: &Arc<App>,
     source: IpAddr,
     remembered: &Remembered,
     target: Target<'_>,
@@ -156,7 +156,7 @@ impl Refusal {
 }
 
 async fn record(
-    app: &App,
+    app: &Arc<App>,
     source: IpAddr,
     remembered: &Remembered,
     target: Target<'_>,
@@ -232,7 +232,7 @@ fn find_token(
 }
 
 async fn find_by_name(
-    app: &App,
+    app: &Arc<App>,
     target: &Target<'_>,
     query: &str,
     now: Time,
@@ -267,7 +267,10 @@ async fn find_by_name(
     if parameter(query, "create").as_deref() != Some("1") {
         return Err(Refusal::NotFound);
     }
-    match provision::heartbeat(app, slug).await {
+    // A task of its own: its sender may go away between the commit and memory.
+    let (shared, name) = (Arc::clone(app), slug.to_owned());
+    let made = tokio::spawn(async move { provision::heartbeat(&shared, &name).await }).await;
+    match made.unwrap_or(Err(provision::Refused::Taken)) {
         Ok(id) => Ok((id, signal, true)),
         Err(provision::Refused::Slug) => Err(Refusal::Malformed("invalid url format")),
         Err(provision::Refused::Taken) => Err(Refusal::Ambiguous(

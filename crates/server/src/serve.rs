@@ -119,6 +119,7 @@ pub async fn start(
     let stream = store.open_stream(&replica(), clock.now()).await?;
     let epoch = store.take_lease(stream).await?;
     store.release_claims(clock.now()).await?;
+    store.end_sessions_of_tokens().await?;
     let (engine, settings) = engine_loop::boot(&store).await?;
     let (known, old) = store.tokens_of_monitors(clock.now()).await?;
     let ping_key = store

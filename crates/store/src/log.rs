@@ -214,17 +214,20 @@ impl Session<'_> {
 
 /// In the order of stamps, each stream in its own. Where a stream has more than was read, later rows of the others
 /// wait for it: a command must not be folded before the check-ins that came before it.
-fn merged(mut rows: Vec<Row>, limit: u32) -> Vec<Row> {
+fn merged(rows: Vec<Row>, limit: u32) -> Vec<Row> {
+    // Stamps of one stream may go back (a command is stamped before it waits for the writer); its order never does.
     let mut read: BTreeMap<u32, (u32, Time)> = BTreeMap::new();
-    for row in &rows {
+    let mut stamped = Vec::with_capacity(rows.len());
+    for row in rows {
         let (count, at) = read.entry(row.stream).or_insert((0, row.at));
-        (*count, *at) = (*count + 1, row.at);
+        (*count, *at) = (*count + 1, row.at.max(*at));
+        stamped.push((*at, row));
     }
     let unfinished = read.values().filter(|(count, _)| *count >= limit);
     let horizon = unfinished.map(|(_, at)| *at).min().unwrap_or(Time::NEVER);
-    rows.retain(|row| row.at <= horizon);
-    rows.sort_by_key(|row| row.at);
-    rows
+    stamped.retain(|(at, _)| *at <= horizon);
+    stamped.sort_by_key(|(at, _)| *at);
+    stamped.into_iter().map(|(_, row)| row).collect()
 }
 
 fn read_row(row: &SqliteRow) -> Result<Row, Error> {
@@ -256,6 +259,16 @@ mod tests {
             records: Vec::new(),
             end: false,
         }
+    }
+
+    #[test]
+    fn a_stream_keeps_its_order_where_its_stamps_go_back() {
+        let rows = vec![row(0, 5, 2), row(0, 6, 1), row(7, 1, 1)];
+        let order: Vec<(u32, u64)> = merged(rows, 10)
+            .iter()
+            .map(|row| (row.stream, row.seq))
+            .collect();
+        assert_eq!(order, [(7, 1), (0, 5), (0, 6)]);
     }
 
     #[test]

@@ -267,6 +267,19 @@ impl Store {
         )))
     }
 
+    /// Ends the sessions begun with an administrator's token: at a start that token may be another.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn end_sessions_of_tokens(&self) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        sqlx::query("DELETE FROM session WHERE person_id IS NULL")
+            .execute(session.connection())
+            .await
+            .map_err(Error::attempted("end the sessions of tokens"))?;
+        Ok(())
+    }
+
     /// Ends a session.
     ///
     /// # Errors

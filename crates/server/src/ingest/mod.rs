@@ -20,6 +20,9 @@ use crate::clock::Clock;
 /// Check-ins that may wait: at some 400 bytes each 40 MB, and far more than a disk that works leaves waiting.
 const QUEUE_MAX: usize = 100_000;
 
+/// And so much of their bodies.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
 /// A durable check-in, or why there is none.
 pub type Acknowledged = Result<(), NotDurable>;
 
@@ -62,6 +65,8 @@ pub struct Ingest {
 #[derive(Default)]
 struct Queue {
     pending: Vec<Pending>,
+    /// Of the bodies that wait.
+    bytes: usize,
     closed: bool,
 }
 
@@ -77,20 +82,20 @@ impl Ingest {
             if queue.closed {
                 return Err(NotDurable::NotWritten);
             }
-            if queue.pending.len() >= QUEUE_MAX {
+            if queue.pending.len() >= QUEUE_MAX || queue.bytes >= QUEUE_BYTES_MAX {
                 return Err(NotDurable::Full);
             }
             // Stamped under the lock, so that stamps ascend within the stream.
             record.checkin.at = clock.now();
+            queue.bytes += record.body.len();
             queue.pending.push(Pending {
                 record,
                 acknowledge: Some(acknowledge),
             });
             // Whoever finds others waiting need not wake the writer again.
-            if queue.pending.len() > 1 {
-                drop(queue);
-            } else {
-                drop(queue);
+            let is_first = queue.pending.len() == 1;
+            drop(queue);
+            if is_first {
                 self.wake.notify_one();
             }
         }
@@ -106,9 +111,11 @@ impl Ingest {
     fn take(&self, limit: usize) -> Vec<Pending> {
         let mut queue = self.lock();
         if queue.pending.len() <= limit {
+            queue.bytes = 0;
             return std::mem::take(&mut queue.pending);
         }
         let rest = queue.pending.split_off(limit);
+        queue.bytes = rest.iter().map(|waiting| waiting.record.body.len()).sum();
         std::mem::replace(&mut queue.pending, rest)
     }
 
@@ -119,6 +126,10 @@ impl Ingest {
             .pending
             .partition_point(|waiting| waiting.record.checkin.at <= overdue);
         let mut refused: Vec<Pending> = queue.pending.drain(..many).collect();
+        queue.bytes -= refused
+            .iter()
+            .map(|waiting| waiting.record.body.len())
+            .sum::<usize>();
         drop(queue);
         writer::refuse_before(&mut refused, overdue)
     }
