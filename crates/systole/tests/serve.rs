@@ -446,6 +446,14 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
         });
         assert_kept(&server, &heartbeat, &acknowledged);
     }
+    // What falls silent is still told: the stream that was given up holds no deadline back.
+    let silent = server.heartbeat_of(
+        &json!({"kind": "heartbeat", "name": "silent", "schedule": {"every": "1s"}, "grace": "1s"}),
+    );
+    assert_eq!(server.get(&format!("/ping/{}", silent.token)).status, 200);
+    until("what fell silent to be down", || {
+        (server.state(&silent) == "down").then_some(())
+    });
     // What people change works again too.
     let other = server.heartbeat("made later");
     assert_eq!(say(&server, &other, 1), 200);
