@@ -59,7 +59,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
-            // The log loop checkpoints on its own connection, so that no check-in waits for it.
+            // The server's housekeeper checkpoints on its own connection, so that no check-in waits for it.
             .pragma("wal_autocheckpoint", "0")
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", "-32768")

@@ -249,15 +249,18 @@ impl Deciding<'_> {
                     .push_bind(made.superseded.then_some("over before it was sent"));
             });
             query.push(" RETURNING id");
-            let ids = query
+            let returned = query
                 .build()
                 .fetch_all(self.session.connection())
                 .await
                 .map_err(Error::attempted("store deliveries"))?;
+            // Numbers are given in the order of rows; the order in which they are returned is nobody's promise.
+            let mut ids: Vec<i64> = returned.iter().map(|row| row.get(0)).collect();
+            ids.sort_unstable();
             for ((made, key, grouped, claimed, _), id) in rows.into_iter().zip(ids) {
                 if claimed {
                     let happening = &happenings[made.index];
-                    outgoing.push(happening.outgoing(made, id.get(0), key, grouped, now));
+                    outgoing.push(happening.outgoing(made, id, key, grouped, now));
                 }
             }
         }
