@@ -139,8 +139,50 @@ pub struct Message {
     pub regions_ok: Vec<String>,
     /// Our own outage that preceded the silence, first and last instant.
     pub outage: Option<(Time, Time)>,
-    /// Other incidents that the same outage explains and that go out in this one message.
-    pub grouped: Vec<(IncidentFacts, MonitorFacts, Evidence)>,
+    /// Why it is sent now, where the kind alone does not say.
+    pub occasion: Occasion,
+    /// Other news that goes out in this one message: what the same outage explains, or what a digest gathered.
+    pub grouped: Vec<Item>,
+}
+
+/// One more piece of news within a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What it is about.
+    pub kind: MessageKind,
+    /// The incident.
+    pub incident: IncidentFacts,
+    /// Its monitor.
+    pub monitor: MonitorFacts,
+    /// What the decision rests on.
+    pub evidence: Evidence,
+    /// Why it is said now.
+    pub occasion: Occasion,
+}
+
+/// Why a message is sent now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Occasion {
+    /// Because it has just been decided.
+    #[default]
+    Event,
+    /// The incident is still open and nobody has acknowledged it; the first reminder is 1.
+    Reminder {
+        /// How often it has been said again.
+        number: u32,
+    },
+    /// It was held back by a maintenance window of this name, which has ended.
+    MaintenanceOver {
+        /// The window.
+        window: String,
+    },
+    /// A message to another channel could not be delivered; nobody may have been told.
+    DeliveryDead {
+        /// The channel that was not reached.
+        channel: String,
+        /// What its last attempt came to; free of secrets.
+        detail: String,
+    },
 }
 
 impl Message {
@@ -155,6 +197,7 @@ impl Message {
             regions_failing: Vec::new(),
             regions_ok: Vec::new(),
             outage: None,
+            occasion: Occasion::Event,
             grouped: Vec::new(),
         }
     }

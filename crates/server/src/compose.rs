@@ -1,6 +1,6 @@
 //! From stored facts to a message: ids, URLs and sentences.
 
-use systole_core::message::{Evidence, IncidentFacts, Message, MonitorFacts};
+use systole_core::message::{Evidence, IncidentFacts, Item, Message, MonitorFacts, Occasion};
 use systole_core::reason::Reason;
 use systole_core::time::Time;
 use systole_store::deliveries::Outgoing;
@@ -50,14 +50,15 @@ pub fn message(app: &App, together: &[Outgoing]) -> Option<Message> {
             .evidence
             .outage
             .map(|(from, until)| (Time::from_micros(from), Time::from_micros(until))),
+        occasion: Occasion::Event,
         grouped: others
             .iter()
-            .map(|other| {
-                (
-                    incident(app, other),
-                    monitor(&other.incident, &other.reason),
-                    evidence(&other.evidence),
-                )
+            .map(|other| Item {
+                kind: other.kind,
+                incident: incident(app, other),
+                monitor: monitor(&other.incident, &other.reason),
+                evidence: evidence(&other.evidence),
+                occasion: Occasion::Event,
             })
             .collect(),
     })

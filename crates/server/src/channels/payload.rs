@@ -1,7 +1,9 @@
 //! The JSON bodies of a webhook.
 
 use serde_json::{Map, Value, json};
-use systole_core::message::{Evidence, IncidentFacts, Message, MessageKind, MonitorFacts};
+use systole_core::message::{
+    Evidence, IncidentFacts, Item, Message, MessageKind, MonitorFacts, Occasion,
+};
 use systole_core::time::Time;
 
 /// The most of a job's own words that is passed on.
@@ -26,6 +28,9 @@ pub fn standard(message: &Message) -> Vec<u8> {
     data.insert("triage".into(), Value::Null);
     if let Some((from, to)) = message.outage {
         data.insert("outage".into(), json!({"from": time(from), "to": time(to)}));
+    }
+    if let Some((name, value)) = occasion(&message.occasion) {
+        data.insert(name.into(), value);
     }
     if !message.grouped.is_empty() {
         let described: Vec<Value> = message
@@ -123,14 +128,31 @@ fn evidence(evidence: &Evidence) -> Value {
     })
 }
 
-fn member(
-    (incident_facts, monitor_facts, seen): &(IncidentFacts, MonitorFacts, Evidence),
-) -> Value {
-    json!({
-        "incident": incident(incident_facts),
-        "monitor": monitor(monitor_facts),
-        "evidence": evidence(seen),
-    })
+fn member(item: &Item) -> Value {
+    let mut member = Map::new();
+    member.insert("type".into(), json!(item.kind.as_str()));
+    member.insert("incident".into(), incident(&item.incident));
+    member.insert("monitor".into(), monitor(&item.monitor));
+    member.insert("evidence".into(), evidence(&item.evidence));
+    if let Some((name, value)) = occasion(&item.occasion) {
+        member.insert(name.into(), value);
+    }
+    Value::Object(member)
+}
+
+/// Why it is said now: a field of its own, and none where the type says it.
+fn occasion(occasion: &Occasion) -> Option<(&'static str, Value)> {
+    match occasion {
+        Occasion::Event => None,
+        Occasion::Reminder { number } => Some(("reminder", json!({"number": number}))),
+        Occasion::MaintenanceOver { window } => {
+            Some(("maintenance_over", json!({"window": window})))
+        }
+        Occasion::DeliveryDead { channel, detail } => Some((
+            "delivery_dead",
+            json!({"channel": channel, "detail": shortened(detail)}),
+        )),
+    }
 }
 
 fn shortened(text: &str) -> String {
@@ -185,6 +207,7 @@ pub(crate) mod tests {
             regions_failing: vec![],
             regions_ok: vec![],
             outage: None,
+            occasion: Occasion::Event,
             grouped: vec![],
         }
     }
@@ -256,11 +279,13 @@ pub(crate) mod tests {
     fn an_outage_and_what_it_explains_are_added() {
         let mut message = triggered();
         message.outage = Some((at("2026-11-21T07:00:00Z"), at("2026-11-21T07:30:00Z")));
-        let other = (
-            message.incident.clone().unwrap(),
-            message.monitor.clone().unwrap(),
-            message.evidence.clone(),
-        );
+        let other = Item {
+            kind: MessageKind::Triggered,
+            incident: message.incident.clone().unwrap(),
+            monitor: message.monitor.clone().unwrap(),
+            evidence: message.evidence.clone(),
+            occasion: Occasion::Event,
+        };
         message.grouped = vec![other.clone()];
         let body = read(&standard(&message));
         let outage = json!({"from": "2026-11-21T07:00:00Z", "to": "2026-11-21T07:30:00Z"});
@@ -271,6 +296,7 @@ pub(crate) mod tests {
                 "{part}"
             );
         }
+        assert_eq!(body["data"]["grouped"][0]["type"], "incident.triggered");
         assert_eq!(body["data"].get("grouped_omitted"), None);
 
         message.grouped = vec![other; 1_000];
@@ -279,6 +305,42 @@ pub(crate) mod tests {
         let body = read(&body);
         assert_eq!(body["data"]["grouped"].as_array().map(Vec::len), Some(25));
         assert_eq!(body["data"]["grouped_omitted"], 975);
+    }
+
+    #[test]
+    fn why_it_is_said_now_is_a_field_of_its_own() {
+        for (occasion, pointer, expected) in [
+            (
+                Occasion::Reminder { number: 2 },
+                "/data/reminder/number",
+                json!(2),
+            ),
+            (
+                Occasion::MaintenanceOver {
+                    window: "patch day".into(),
+                },
+                "/data/maintenance_over/window",
+                json!("patch day"),
+            ),
+            (
+                Occasion::DeliveryDead {
+                    channel: "ops".into(),
+                    detail: "HTTP 410".into(),
+                },
+                "/data/delivery_dead/channel",
+                json!("ops"),
+            ),
+        ] {
+            let message = Message {
+                occasion,
+                ..triggered()
+            };
+            assert_eq!(
+                read(&standard(&message)).pointer(pointer),
+                Some(&expected),
+                "{pointer}"
+            );
+        }
     }
 
     #[test]
