@@ -11,6 +11,8 @@
 //!   fourth step on, so that a receiver in the middle of a rollout has about five minutes to come back ([`next_step`]).
 //! - **Sparing.** After [`BREAKER_FAILURES`] failures in a row a destination gets one probe at a time at growing intervals.
 //!   That delays messages and never drops one ([`Breaker`]).
+//! - **Gathering.** After [`digest::DIGEST_AFTER`] messages within ten seconds a channel gets the rest as one ([`digest`]).
+//! - **Reminding.** An incident that stays open and unacknowledged is said again ([`reminder`]).
 //! - **Superseding.** A resolve takes back what has not left yet; if the receiver was never told that anything was wrong,
 //!   the resolve is not sent either ([`plan_resolve`]).
 
@@ -20,6 +22,8 @@ use std::str::FromStr;
 use crate::time::{Span, Time};
 
 mod breaker;
+pub mod digest;
+pub mod reminder;
 mod supersede;
 
 pub use breaker::{BREAKER_FAILURES, Breaker, Health, MaySend};

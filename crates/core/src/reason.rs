@@ -48,6 +48,8 @@ reasons! {
     Deleted, 10, "deleted", "The monitor was deleted.";
     Edited, 11, "edited", "By the edited settings nothing is overdue.";
     ByHand, 12, "by_hand", "A person did this.";
+    StillOpen, 13, "still_open", "The incident is still open and nobody has acknowledged it.";
+    DeliveryDead, 14, "delivery_dead", "A message about the incident could not be delivered; nobody may have read it.";
 }
 
 impl fmt::Display for Reason {

@@ -1,5 +1,6 @@
 //! What the parts of a running server share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use systole_core::engine::{CONFIGURATION, Engine, Row};
@@ -65,6 +66,7 @@ pub struct EngineHandle {
     settled: watch::Sender<u64>,
     /// Wakes the loop without a row.
     pub nudge: Notify,
+    follow_up: AtomicBool,
 }
 
 impl EngineHandle {
@@ -78,6 +80,7 @@ impl EngineHandle {
                 rows,
                 settled,
                 nudge: Notify::new(),
+                follow_up: AtomicBool::new(false),
             },
             receiver,
         )
@@ -102,6 +105,16 @@ impl EngineHandle {
     pub(crate) fn hand_over(&self, row: Arc<Row>) {
         // The loop has ended: the process is about to.
         _ = self.rows.send(row);
+    }
+
+    /// Something is to be said at once that is not the engine's own news: a delivery died, a window changed.
+    pub(crate) fn ask_follow_up(&self) {
+        self.follow_up.store(true, Ordering::Release);
+        self.nudge.notify_one();
+    }
+
+    pub(crate) fn take_follow_up(&self) -> bool {
+        self.follow_up.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn settle(&self) {

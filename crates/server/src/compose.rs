@@ -1,6 +1,6 @@
 //! From stored facts to a message: ids, URLs and sentences.
 
-use systole_core::message::{Evidence, IncidentFacts, Item, Message, MonitorFacts, Occasion};
+use systole_core::message::{Evidence, IncidentFacts, Item, Message, MonitorFacts};
 use systole_core::reason::Reason;
 use systole_core::time::Time;
 use systole_store::deliveries::Outgoing;
@@ -35,9 +35,21 @@ pub fn reason_sentence(word: &str) -> &'static str {
         .map_or("", |reason| reason.sentence())
 }
 
-/// One message from the deliveries that go together; the first leads.
+/// One message from the deliveries that go together; the first leads. Of one incident only the latest news is said.
 pub fn message(app: &App, together: &[Outgoing]) -> Option<Message> {
-    let (first, others) = together.split_first()?;
+    let latest = |(place, one): &(usize, &Outgoing)| {
+        let number = one.incident.number;
+        !together[place + 1..]
+            .iter()
+            .any(|later| later.incident.number == number)
+    };
+    let news: Vec<&Outgoing> = together
+        .iter()
+        .enumerate()
+        .filter(latest)
+        .map(|(_, one)| one)
+        .collect();
+    let (first, others) = news.split_first()?;
     Some(Message {
         kind: first.kind,
         at: first.decided_at,
@@ -50,7 +62,7 @@ pub fn message(app: &App, together: &[Outgoing]) -> Option<Message> {
             .evidence
             .outage
             .map(|(from, until)| (Time::from_micros(from), Time::from_micros(until))),
-        occasion: Occasion::Event,
+        occasion: first.occasion.clone(),
         grouped: others
             .iter()
             .map(|other| Item {
@@ -58,7 +70,7 @@ pub fn message(app: &App, together: &[Outgoing]) -> Option<Message> {
                 incident: incident(app, other),
                 monitor: monitor(&other.incident, &other.reason),
                 evidence: evidence(&other.evidence),
-                occasion: Occasion::Event,
+                occasion: other.occasion.clone(),
             })
             .collect(),
     })

@@ -83,9 +83,14 @@ impl Deliverer {
         }
     }
 
-    /// Something became due, or a channel changed.
+    /// A channel changed.
     pub fn nudge(&self) {
         self.lock_configs().clear();
+        self.nudge.notify_one();
+    }
+
+    /// Something became due.
+    pub(crate) fn look_again(&self) {
         self.nudge.notify_one();
     }
 
@@ -369,9 +374,12 @@ async fn finisher(
                 }
             }
         }
+        if batch.iter().any(|one| one.finish == Finish::Dead) {
+            app.engine.ask_follow_up();
+        }
         batch.clear();
         // What waited behind them may go now.
-        app.deliverer.nudge.notify_one();
+        app.deliverer.look_again();
     }
 }
 

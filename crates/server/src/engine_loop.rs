@@ -6,7 +6,7 @@ use std::time::Duration;
 use systole_core::engine::{Engine, Row};
 use systole_core::time::{Span, Time};
 use systole_store::Error;
-use systole_store::decide::SettingsIds;
+use systole_store::decide::{FollowedUp, SettingsIds};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::App;
@@ -20,6 +20,8 @@ const PASS_EVERY: Span = Span::from_seconds(30);
 const SWEEP_ROWS: usize = 250;
 /// Between two chunks check-ins have the writer.
 const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+/// How often it is looked whether anything is to be said again, unless somebody asks earlier.
+const FOLLOW_UP_EVERY: Span = Span::from_seconds(5);
 /// The longest sleep: the wall clock may have been stepped meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,7 @@ pub(crate) struct EngineLoop {
     settings: SettingsIds,
     epoch: i64,
     pass_begun: Time,
+    followed_up: Time,
     /// Memory may differ from what was persisted, and the stop came before it could be read again.
     doubtful: bool,
 }
@@ -67,6 +70,7 @@ impl EngineLoop {
             epoch,
             // What was just read from the log is written back at once: the next start need not read it again.
             pass_begun: Time::MIN,
+            followed_up: Time::MIN,
             doubtful: false,
         }
     }
@@ -161,7 +165,38 @@ impl EngineLoop {
                 break;
             }
         }
+        self.follow_up(app).await?;
         self.sweep(app).await
+    }
+
+    /// Says again what is to be said again, and tells what could not be delivered.
+    async fn follow_up(&mut self, app: &App) -> Result<(), Error> {
+        let now = app.now();
+        let asked = app.engine.take_follow_up();
+        if !asked && now.since(self.followed_up) < FOLLOW_UP_EVERY {
+            return Ok(());
+        }
+        self.followed_up = now;
+        if !app.store.wants_follow_up(now).await? {
+            return Ok(());
+        }
+        let mut deciding = app.store.begin_decision(self.epoch).await?;
+        let cut = app.engine.read().version();
+        let followed = deciding.follow_up(now, cut, delivery_key).await?;
+        if followed == FollowedUp::default() {
+            return deciding.rollback().await;
+        }
+        deciding.commit().await?;
+        tracing::info!(
+            reminders = followed.reminders,
+            deaths = followed.deaths,
+            "said again what is open, and told what could not be delivered"
+        );
+        app.metrics
+            .incident_events
+            .inc_by((followed.reminders + followed.deaths) as u64);
+        app.deliverer.look_again();
+        Ok(())
     }
 
     /// Reads what the log has beyond memory.

@@ -120,8 +120,11 @@ pub async fn start(
     let epoch = store.take_lease(stream).await?;
     store.release_claims(clock.now()).await?;
     store.end_sessions_of_tokens().await?;
-    let (engine, settings) = engine_loop::boot(&store).await?;
-    let (known, old) = store.tokens_of_monitors(clock.now()).await?;
+    // Side by side: each waits for a thread of the database's own.
+    let ((engine, settings), (known, old)) = tokio::try_join!(
+        engine_loop::boot(&store),
+        store.tokens_of_monitors(clock.now())
+    )?;
     let ping_key = store
         .ping_key(DEFAULT_PROJECT)
         .await?

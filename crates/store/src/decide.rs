@@ -26,10 +26,17 @@ use crate::settings::SettingsDocument;
 use crate::state::{pack, pack_vector, unpack, unpack_vector};
 use crate::{Error, Session, Store};
 
+mod follow_up;
 mod outbox;
+mod recent;
+
+pub use follow_up::FollowedUp;
 
 /// Rows of one INSERT.
 const CHUNK: usize = 250;
+
+/// Monitors whose rows are read by one statement at boot: what it holds at once stays small.
+pub(crate) const BOOT_IDS: u16 = 50_000;
 
 /// How much of a body is evidence.
 const MESSAGE_MAX: usize = 500;
@@ -113,17 +120,27 @@ impl Store {
                 unpack_vector(row.get(1))?,
             ));
         }
-        // A thousand states to a row: through the driver, each row costs more than its content.
-        let rows = sqlx::query(
-            "SELECT group_concat(id || ' ' || cut || ' ' || hex(state), ',') FROM monitor_state GROUP BY id / 1000",
-        )
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(attempted())?;
-        let mut monitors = Vec::new();
-        for row in rows {
-            for entry in row.get::<&str, _>(0).split(',') {
-                monitors.push(read_state(entry, &by_id)?);
+        let ids = sqlx::query("SELECT COALESCE(MAX(id), 0), COUNT(*) FROM monitor_state")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(attempted())?;
+        let mut monitors =
+            Vec::with_capacity(usize::try_from(ids.get::<i64, _>(1)).unwrap_or_default());
+        for from in (0..=ids.get::<i64, _>(0)).step_by(usize::from(BOOT_IDS)) {
+            // A thousand states to a row: through the driver, each row costs more than its content.
+            let rows = sqlx::query(
+                "SELECT group_concat(id || ' ' || cut || ' ' || hex(state), ',') FROM monitor_state
+                 WHERE id >= $1 AND id < $2 GROUP BY id / 1000",
+            )
+            .bind(from)
+            .bind(from + i64::from(BOOT_IDS))
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(attempted())?;
+            for row in rows {
+                for entry in row.get::<&str, _>(0).split(',') {
+                    monitors.push(read_state(entry, &by_id)?);
+                }
             }
         }
         let outages = sqlx::query("SELECT g0, g1 FROM outage ORDER BY g0")

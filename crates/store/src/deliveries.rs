@@ -5,10 +5,11 @@
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
-use systole_core::message::MessageKind;
+use systole_core::message::{MessageKind, Occasion};
 use systole_core::time::{Span, Time};
 
 use crate::incidents::{EvidenceDocument, IncidentRow, read_incident};
+use crate::occasion::read_occasion;
 use crate::{Error, Session, Store};
 
 /// How long a claim holds. A sender looks at its age right before it writes.
@@ -39,6 +40,8 @@ pub struct Outgoing {
     pub decided_at: Time,
     /// Goes as one message with the others of this group.
     pub grouped: Option<String>,
+    /// Why it is sent now.
+    pub occasion: Occasion,
     /// What it is about.
     pub kind: MessageKind,
     /// When that happened.
@@ -166,9 +169,11 @@ impl Store {
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = ",
             );
             query.push_bind((now + CLAIM).as_micros());
-            query.push(" WHERE state = 0 AND next_at <= ").push_bind(now.as_micros());
+            query
+                .push(" WHERE state = 0 AND held = 0 AND next_at <= ")
+                .push_bind(now.as_micros());
             query.push(
-                " AND (id IN (SELECT id FROM delivery c WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM delivery e
+                " AND (id IN (SELECT id FROM delivery c WHERE state = 0 AND held = 0 AND NOT EXISTS (SELECT 1 FROM delivery e
                   WHERE e.channel_id = c.channel_id AND e.incident_id = c.incident_id AND e.seq < c.seq AND e.state = 0)
                   AND c.channel_id NOT IN (SELECT value FROM json_each(",
             );
@@ -181,15 +186,16 @@ impl Store {
             if ids.is_empty() {
                 return Ok(Vec::new());
             }
-            // The rest of the groups that were touched.
+            // The rest of the groups that were touched; what one incident has twice in a group goes together, too.
             let text = serde_json::Value::from(ids.clone()).to_string();
             let rest = sqlx::query(
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = $1
-                 WHERE state = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS (SELECT 1 FROM delivery g
-                 WHERE g.id IN (SELECT value FROM json_each($3)) AND g.grouped = delivery.grouped
-                 AND g.channel_id = delivery.channel_id) AND NOT EXISTS (SELECT 1 FROM delivery e
-                 WHERE e.channel_id = delivery.channel_id AND e.incident_id = delivery.incident_id
-                 AND e.seq < delivery.seq AND e.state = 0) RETURNING id",
+                 WHERE state = 0 AND held = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS
+                 (SELECT 1 FROM delivery g WHERE g.id IN (SELECT value FROM json_each($3))
+                 AND g.grouped = delivery.grouped AND g.channel_id = delivery.channel_id) AND NOT EXISTS
+                 (SELECT 1 FROM delivery e WHERE e.channel_id = delivery.channel_id
+                 AND e.incident_id = delivery.incident_id AND e.seq < delivery.seq AND e.state = 0
+                 AND e.grouped IS NOT delivery.grouped) RETURNING id",
             )
             .bind((now + CLAIM).as_micros())
             .bind(now.as_micros())
@@ -202,7 +208,7 @@ impl Store {
                 "SELECT i.id, i.project_id, i.monitor_id, i.monitor_kind, i.monitor_name, i.labels, i.severity, i.state,
                  i.reason, i.reopened, i.started_at, i.detected_at, i.acknowledged_at, i.resolved_at, i.evidence,
                  d.id, d.key, d.channel_id, d.claim, d.attempts, d.decided_at, d.grouped, d.kind,
-                 e.at, e.reason, e.reopened, e.evidence
+                 e.at, e.reason, e.reopened, e.evidence, d.occasion
                  FROM delivery d JOIN incident i ON i.id = d.incident_id JOIN incident_event e ON e.seq = d.seq
                  WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id",
             )
@@ -224,7 +230,7 @@ impl Store {
     pub async fn release_claims(&self, now: Time) -> Result<u64, Error> {
         let mut session = self.session().await?;
         let released = sqlx::query(
-            "UPDATE delivery SET next_at = $1 WHERE state = 0 AND claim > 0 AND next_at > $1 AND NOT EXISTS
+            "UPDATE delivery SET next_at = $1 WHERE state = 0 AND held = 0 AND claim > 0 AND next_at > $1 AND NOT EXISTS
              (SELECT 1 FROM delivery_attempt a WHERE a.delivery_id = delivery.id AND a.n = delivery.claim)",
         )
         .bind(now.as_micros())
@@ -305,8 +311,8 @@ impl Store {
     pub async fn replay(&self, now: Time, project: i64, id: i64) -> Result<bool, Error> {
         let mut session = self.session().await?;
         let updated = sqlx::query(
-            "UPDATE delivery SET state = 0, next_at = $3, decided_at = $3, finished_at = NULL, attempts = 0
-             WHERE id = $1 AND project_id = $2 AND state = 3",
+            "UPDATE delivery SET state = 0, next_at = $3, decided_at = $3, finished_at = NULL, attempts = 0,
+             death_told = 0 WHERE id = $1 AND project_id = $2 AND state = 3",
         )
         .bind(id)
         .bind(project)
@@ -322,7 +328,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn next_delivery_at(&self) -> Result<Option<Time>, Error> {
-        let row = sqlx::query("SELECT MIN(next_at) FROM delivery WHERE state = 0")
+        let row = sqlx::query("SELECT MIN(next_at) FROM delivery WHERE state = 0 AND held = 0")
             .fetch_one(self.readers())
             .await
             .map_err(Error::attempted("look for the next delivery"))?;
@@ -512,6 +518,7 @@ fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
         attempts: u32::try_from(row.get::<i64, _>(19)).unwrap_or(u32::MAX),
         decided_at: Time::from_micros(row.get(20)),
         grouped: row.get(21),
+        occasion: read_occasion(row.get(27))?,
         kind,
         at: Time::from_micros(row.get(23)),
         reason: row.get(24),

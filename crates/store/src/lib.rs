@@ -14,6 +14,7 @@ mod error;
 pub mod incidents;
 pub mod log;
 pub mod monitors;
+mod occasion;
 pub mod people;
 pub mod record;
 pub mod retention;

@@ -9,6 +9,7 @@ use systole_core::engine::{Action, Command, MonitorId, Row};
 use systole_core::heartbeat::Settings;
 use systole_core::time::Time;
 
+use crate::decide::BOOT_IDS;
 use crate::error::taken;
 use crate::settings::SettingsDocument;
 use crate::{Error, Session, Store};
@@ -116,6 +117,20 @@ const UNIQUE: &[(&str, &str)] = &[
     ("monitor.name", "name"),
     ("monitor.token_hash", "token"),
 ];
+
+/// `id hash`, as [`Store::tokens_of_monitors`] asks for them.
+fn known_token(entry: &str) -> Result<KnownToken, Error> {
+    let (id, hash) = entry
+        .split_once(' ')
+        .ok_or(Error::Corrupt("a token's row cannot be read"))?;
+    Ok(KnownToken {
+        hash: u128::from_str_radix(hash, 16)
+            .map_err(|_| Error::Corrupt("a token's hash is short"))?,
+        monitor: id
+            .parse()
+            .map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
+    })
+}
 
 impl Store {
     /// Makes monitors with the commands that tell the engine, in one transaction; answers their numbers and the row
@@ -328,27 +343,28 @@ impl Store {
         &self,
         now: Time,
     ) -> Result<(Vec<KnownToken>, Vec<OldToken>), Error> {
-        // A thousand to a row: each row costs more than its content.
-        let rows = sqlx::query(
-            "SELECT group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',') FROM monitor GROUP BY id / 1000",
-        )
-        .fetch_all(self.readers())
-        .await
-        .map_err(Error::attempted("read the monitors' tokens"))?;
+        let attempted = || Error::attempted("read the monitors' tokens");
+        let highest: i64 = sqlx::query("SELECT COALESCE(MAX(id), 0) FROM monitor")
+            .fetch_one(self.readers())
+            .await
+            .map_err(attempted())?
+            .get(0);
         let mut known = Vec::new();
-        for row in rows {
-            let text: String = row.get(0);
-            for entry in text.split(',') {
-                let (id, hash) = entry
-                    .split_once(' ')
-                    .ok_or(Error::Corrupt("a token's row cannot be read"))?;
-                known.push(KnownToken {
-                    hash: u128::from_str_radix(hash, 16)
-                        .map_err(|_| Error::Corrupt("a token's hash is short"))?,
-                    monitor: id
-                        .parse()
-                        .map_err(|_| Error::Corrupt("a monitor's number is too large"))?,
-                });
+        for from in (0..=highest).step_by(usize::from(BOOT_IDS)) {
+            // A thousand to a row: each row costs more than its content.
+            let rows = sqlx::query(
+                "SELECT group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',') FROM monitor
+                 WHERE id >= $1 AND id < $2 GROUP BY id / 1000",
+            )
+            .bind(from)
+            .bind(from + i64::from(BOOT_IDS))
+            .fetch_all(self.readers())
+            .await
+            .map_err(attempted())?;
+            for row in rows {
+                for entry in row.get::<&str, _>(0).split(',') {
+                    known.push(known_token(entry)?);
+                }
             }
         }
         let rows = sqlx::query(

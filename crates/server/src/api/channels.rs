@@ -154,6 +154,8 @@ pub async fn delete(
     expected.check(row(app, by, id).await?.rev)?;
     app.store.delete_channel(app.now(), id).await?;
     app.deliverer.nudge();
+    // What waited for it is dead now, and that is to be told.
+    app.engine.ask_follow_up();
     Ok(())
 }
 

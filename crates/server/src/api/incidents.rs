@@ -343,7 +343,7 @@ fn sentence(row: &EventRow) -> String {
             let again = if row.reopened > 0 { "Down again. " } else { "" };
             format!("{again}{reason}{}", circumstances(row))
         }
-        _ => reason.to_owned(),
+        _ => format!("{reason}{said}{}", unsaid(row)),
     }
 }
 
@@ -363,11 +363,13 @@ fn circumstances(row: &EventRow) -> String {
             " Systole itself could not be reached from {from} to {until}."
         ));
     }
-    if let Some(silence) = &row.silence {
-        text.push_str(&format!(
-            " Nobody was told: {}.",
-            silence.trim_end_matches('.')
-        ));
-    }
+    text.push_str(&unsaid(row));
     text
+}
+
+/// Why nobody was told of it, where nobody was.
+fn unsaid(row: &EventRow) -> String {
+    row.silence.as_deref().map_or_else(String::new, |silence| {
+        format!(" Nobody was told: {}.", silence.trim_end_matches('.'))
+    })
 }

@@ -8,8 +8,10 @@ use systole_core::time::Time;
 
 /// The most of a job's own words that is passed on.
 const WORDS_MOST: usize = 2_000;
-/// The most other incidents that one message describes; of more, it says how many. Keeps a body near 20 KB.
-const GROUPED_MOST: usize = 25;
+/// The most other incidents that one message describes in full; the next are only named, and of still more it says how
+/// many. Keeps a body below 150 KB.
+const DESCRIBED_MOST: usize = 25;
+const NAMED_MOST: usize = 500;
 
 /// The body of `format: standard`: `type`, `timestamp`, `data`.
 pub fn standard(message: &Message) -> Vec<u8> {
@@ -36,8 +38,15 @@ pub fn standard(message: &Message) -> Vec<u8> {
         let described: Vec<Value> = message
             .grouped
             .iter()
-            .take(GROUPED_MOST)
-            .map(member)
+            .take(NAMED_MOST)
+            .enumerate()
+            .map(|(place, item)| {
+                if place < DESCRIBED_MOST {
+                    member(item)
+                } else {
+                    named(item)
+                }
+            })
             .collect();
         let omitted = message.grouped.len() - described.len();
         data.insert("grouped".into(), Value::Array(described));
@@ -138,6 +147,15 @@ fn member(item: &Item) -> Value {
         member.insert(name.into(), value);
     }
     Value::Object(member)
+}
+
+/// Enough to know which it is.
+fn named(item: &Item) -> Value {
+    json!({
+        "type": item.kind.as_str(),
+        "incident": {"id": item.incident.id, "number": item.incident.number, "state": item.incident.state},
+        "monitor": {"id": item.monitor.id, "name": item.monitor.name, "state": item.monitor.state},
+    })
 }
 
 /// Why it is said now: a field of its own, and none where the type says it.
@@ -301,10 +319,13 @@ pub(crate) mod tests {
 
         message.grouped = vec![other; 1_000];
         let body = standard(&message);
-        assert!(body.len() < 24_000, "{} bytes", body.len());
+        assert!(body.len() < 150_000, "{} bytes", body.len());
         let body = read(&body);
-        assert_eq!(body["data"]["grouped"].as_array().map(Vec::len), Some(25));
-        assert_eq!(body["data"]["grouped_omitted"], 975);
+        assert_eq!(body["data"]["grouped"].as_array().map(Vec::len), Some(500));
+        assert_eq!(body["data"]["grouped_omitted"], 500);
+        let last = &body["data"]["grouped"][499];
+        assert_eq!(last["monitor"]["name"], "invoice-generator");
+        assert_eq!(last.get("evidence"), None);
     }
 
     #[test]

@@ -310,6 +310,8 @@ pub(super) fn happened(event: &EventRow) -> String {
         "acknowledged" => format!("Acknowledged{by}"),
         "resolved" => format!("Resolved{by}"),
         "noted" => format!("Note{by}"),
+        "reminded" => "Said again".to_owned(),
+        "undelivered" => "A message could not be delivered".to_owned(),
         other => format!("{other}{by}"),
     }
 }
@@ -344,7 +346,7 @@ pub(super) fn told_event(kind: &str) -> &'static str {
         "incident.triggered" => "opened",
         "incident.acknowledged" => "acknowledged",
         "incident.escalated" => "escalated",
-        "incident.updated" => "reminder",
+        "incident.updated" => "still open",
         "incident.resolved" => "resolved",
         _ => "test",
     }

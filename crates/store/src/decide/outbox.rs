@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
+use systole_core::delivery::digest::Place;
 use systole_core::delivery::{Prior, plan_resolve};
 use systole_core::engine::{Decision, MonitorId};
 use systole_core::incident::Happened;
-use systole_core::message::MessageKind;
+use systole_core::message::{MessageKind, Occasion};
 use systole_core::time::{Span, Time};
 
+use super::recent::digest_name;
 use super::{CHUNK, Deciding, Happening};
 use crate::Error;
 use crate::deliveries::{CLAIM, Outgoing, PENDING, SUPERSEDED, as_of};
@@ -16,6 +19,19 @@ use crate::monitors::ids_text;
 
 /// How long the messages of one outage are gathered, so that they go as one.
 const GATHER: Span = Span::from_seconds(10);
+
+/// A channel, as far as a decision looks at it.
+#[derive(Clone, Copy)]
+pub(super) struct Destination {
+    pub(super) id: i64,
+    pub(super) project: i64,
+    /// Used by monitors that name no channels.
+    pub(super) default: bool,
+    /// Receives what concerns Systole itself.
+    pub(super) system: bool,
+    /// Many messages at once go as one.
+    pub(super) digest: bool,
+}
 
 /// A delivery that this decision makes.
 struct Made {
@@ -36,7 +52,8 @@ impl Deciding<'_> {
             return Ok(Vec::new());
         }
         let mut told = self.told(happenings).await?;
-        let (channels, named) = self.channels_of(happenings).await?;
+        let channels = self.destinations().await?;
+        let named = self.named_channels(happenings).await?;
         let mut made: Vec<Made> = Vec::new();
         let mut superseded_before: Vec<(i64, u64, i64)> = Vec::new();
         let mut silences: Vec<(i64, &'static str)> = Vec::new();
@@ -91,7 +108,7 @@ impl Deciding<'_> {
         }
         self.supersede(decision.now, &superseded_before).await?;
         self.write_silences(&silences).await?;
-        self.insert_deliveries(decision, happenings, &made, key)
+        self.insert_deliveries(decision, happenings, &channels, &made, key)
             .await
     }
 
@@ -135,19 +152,27 @@ impl Deciding<'_> {
         Ok(told)
     }
 
-    /// Every channel as `(id, project, default)`, and the channels that monitors name.
-    async fn channels_of(
-        &mut self,
-        happenings: &[Happening<'_>],
-    ) -> Result<(Vec<(i64, i64, bool)>, HashMap<MonitorId, Vec<i64>>), Error> {
-        let rows = sqlx::query("SELECT id, project_id, is_default FROM channel")
+    /// Every channel.
+    pub(super) async fn destinations(&mut self) -> Result<Vec<Destination>, Error> {
+        let rows = sqlx::query("SELECT id, project_id, is_default, is_system, digest FROM channel")
             .fetch_all(self.session.connection())
             .await
             .map_err(Error::attempted("read channels"))?;
-        let channels = rows
-            .iter()
-            .map(|row| (row.get(0), row.get(1), row.get(2)))
-            .collect();
+        let read = |row: &SqliteRow| Destination {
+            id: row.get(0),
+            project: row.get(1),
+            default: row.get(2),
+            system: row.get(3),
+            digest: row.get(4),
+        };
+        Ok(rows.iter().map(read).collect())
+    }
+
+    /// The channels that monitors name.
+    async fn named_channels(
+        &mut self,
+        happenings: &[Happening<'_>],
+    ) -> Result<HashMap<MonitorId, Vec<i64>>, Error> {
         let ids: BTreeSet<MonitorId> = happenings
             .iter()
             .map(|happening| happening.monitor)
@@ -165,7 +190,7 @@ impl Deciding<'_> {
                 .map_err(|_| Error::Corrupt("a monitor's channels cannot be read"))?;
             named.insert(u32::try_from(row.get::<i64, _>(0)).unwrap_or(0), ids);
         }
-        Ok((channels, named))
+        Ok(named)
     }
 
     async fn supersede(&mut self, now: Time, rows: &[(i64, u64, i64)]) -> Result<(), Error> {
@@ -205,10 +230,14 @@ impl Deciding<'_> {
         &mut self,
         decision: &Decision,
         happenings: &[Happening<'_>],
+        channels: &[Destination],
         made: &[Made],
         key: &mut impl FnMut() -> String,
     ) -> Result<Vec<Outgoing>, Error> {
         let mut waiting = self.waiting(happenings).await?;
+        let mut recents = self
+            .recents(decision.now, &gathering(channels, made))
+            .await?;
         let mut outgoing = Vec::new();
         let now = decision.now;
         for chunk in made.chunks(CHUNK) {
@@ -216,14 +245,21 @@ impl Deciding<'_> {
             for made in chunk {
                 let happening = &happenings[made.index];
                 let first = waiting.insert((made.channel, happening.incident.number));
-                let grouped = group(happening, made.kind);
-                let claimed = first && grouped.is_none() && !made.superseded;
-                let next_at = if claimed {
-                    now + CLAIM
-                } else if grouped.is_some() {
-                    now + GATHER
+                let together = if made.superseded {
+                    None
                 } else {
-                    now
+                    outage_group(happening, made.kind, now).or_else(|| {
+                        match recents.place(made.channel, now) {
+                            Place::AtOnce => None,
+                            Place::Gathered(until) => Some((digest_name(until), until)),
+                        }
+                    })
+                };
+                let claimed = first && together.is_none() && !made.superseded;
+                let (grouped, next_at) = match together {
+                    Some((name, leaves)) => (Some(name), leaves),
+                    None if claimed => (None, now + CLAIM),
+                    None => (None, now),
                 };
                 rows.push((made, key(), grouped, claimed, next_at));
             }
@@ -310,6 +346,7 @@ impl Happening<'_> {
             attempts: 1,
             decided_at: now,
             grouped,
+            occasion: Occasion::Event,
             kind: made.kind,
             at: self.event.at,
             reason: self.event.reason.word().to_owned(),
@@ -329,24 +366,34 @@ const fn message_kind(what: &Happened) -> Option<MessageKind> {
     }
 }
 
-fn default_channels(channels: &[(i64, i64, bool)], project: i64) -> Vec<i64> {
+fn default_channels(channels: &[Destination], project: i64) -> Vec<i64> {
     channels
         .iter()
-        .filter(|(_, of, default)| *of == project && *default)
-        .map(|(id, ..)| *id)
+        .filter(|channel| channel.project == project && channel.default)
+        .map(|channel| channel.id)
         .collect()
 }
 
-fn existing(channels: &[(i64, i64, bool)], named: &[i64]) -> Vec<i64> {
+fn existing(channels: &[Destination], named: &[i64]) -> Vec<i64> {
     channels
         .iter()
-        .filter(|(id, ..)| named.contains(id))
-        .map(|(id, ..)| *id)
+        .filter(|channel| named.contains(&channel.id))
+        .map(|channel| channel.id)
         .collect()
 }
 
-/// Incidents that only an outage of ours explains go out as one message per channel.
-fn group(happening: &Happening<'_>, kind: MessageKind) -> Option<String> {
+/// The channels among these that gather.
+fn gathering(channels: &[Destination], made: &[Made]) -> BTreeSet<i64> {
+    let used: BTreeSet<i64> = made.iter().map(|made| made.channel).collect();
+    channels
+        .iter()
+        .filter(|channel| channel.digest && used.contains(&channel.id))
+        .map(|channel| channel.id)
+        .collect()
+}
+
+/// Incidents that only an outage of ours explains go out as one message per channel: its name, and when it leaves.
+fn outage_group(happening: &Happening<'_>, kind: MessageKind, now: Time) -> Option<(String, Time)> {
     let (_, until) = happening.evidence.outage?;
-    (kind == MessageKind::Triggered).then(|| format!("outage {until}"))
+    (kind == MessageKind::Triggered).then(|| (format!("outage {until}"), now + GATHER))
 }
