@@ -73,6 +73,10 @@ impl Cron {
         Cron::parse(expression, timezone, Dialect::Kubernetes)
     }
 
+    pub(super) fn in_zone(self, zone: TimeZone) -> Cron {
+        Cron { zone, ..self }
+    }
+
     pub(super) fn next_after(&self, after: Time) -> Option<Time> {
         if after >= Time::LAST {
             return None;

@@ -94,6 +94,17 @@ impl Schedule {
         Cron::parse_with_zone_prefix(specification).map(|cron| Schedule::Cron(Box::new(cron)))
     }
 
+    /// The same by the rules of `zone`, which may be of another age than the database in the program: vectors are as old
+    /// as the rules that they were printed with.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_zone(self, zone: jiff::tz::TimeZone) -> Schedule {
+        match self {
+            Schedule::Every(period) => Schedule::Every(period),
+            Schedule::Cron(cron) => Schedule::Cron(Box::new(cron.in_zone(zone))),
+        }
+    }
+
     /// The first slot strictly after `after`; `None` where there is none any more.
     ///
     /// For the Kubernetes dialect the slots depend on where one starts, as they do in the controller: follow the chain
