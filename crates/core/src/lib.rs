@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod engine;
 pub mod heartbeat;
 pub mod incident;
+pub mod maintenance;
 pub mod message;
 pub mod outage;
 pub mod reason;

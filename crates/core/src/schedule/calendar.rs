@@ -1,20 +1,20 @@
 //! The Gregorian calendar in integers. Days are counted from 1970-01-01; weekdays from Sunday, 0.
 
-pub(super) const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 
 /// A date of the calendar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Date {
-    pub(super) year: i64,
-    pub(super) month: u32,
-    pub(super) day: u32,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: u32,
+    pub(crate) day: u32,
 }
 
 impl Date {
     /// The date of a day number.
     ///
     /// Years are counted from March, so that the leap day is the last of its year and months need no table.
-    pub(super) fn of_day(number: i64) -> Date {
+    pub(crate) fn of_day(number: i64) -> Date {
         let shifted = number + 719_468;
         let era = shifted.div_euclid(146_097);
         let in_era = shifted.rem_euclid(146_097);
@@ -36,7 +36,7 @@ impl Date {
     }
 
     /// The day number of this date; a day beyond its month counts on into the next.
-    pub(super) fn number(self) -> i64 {
+    pub(crate) fn number(self) -> i64 {
         let month = i64::from(self.month);
         let year = if month <= 2 { self.year - 1 } else { self.year };
         let march_month = if month > 2 { month - 3 } else { month + 9 };
@@ -48,12 +48,12 @@ impl Date {
 }
 
 /// The weekday of a day number.
-pub(super) fn weekday(number: i64) -> u32 {
+pub(crate) fn weekday(number: i64) -> u32 {
     small((number + 4).rem_euclid(7))
 }
 
 /// How many days the month has.
-pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
+pub(crate) fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,

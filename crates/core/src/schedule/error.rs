@@ -7,7 +7,7 @@ use std::ops::Range;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct ScheduleError {
-    /// The input at fault: `every`, `cron` or `timezone`.
+    /// The input at fault: `every`, `cron` or `timezone`; of a recurrence also `rrule`, `start` or `duration`.
     pub field: &'static str,
     /// What is wrong and what to write instead.
     pub message: String,
@@ -17,7 +17,7 @@ pub struct ScheduleError {
 
 impl ScheduleError {
     /// An error that concerns the whole input.
-    pub(super) fn new(field: &'static str, message: impl Into<String>) -> ScheduleError {
+    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> ScheduleError {
         ScheduleError {
             field,
             message: message.into(),
@@ -27,8 +27,18 @@ impl ScheduleError {
 
     /// An error in `piece`, which is a part of `text`, the cron expression.
     pub(super) fn in_cron(text: &str, piece: &str, message: impl Into<String>) -> ScheduleError {
+        ScheduleError::within("cron", text, piece, message)
+    }
+
+    /// An error in `piece`, which is a part of `text`, the input `field`.
+    pub(crate) fn within(
+        field: &'static str,
+        text: &str,
+        piece: &str,
+        message: impl Into<String>,
+    ) -> ScheduleError {
         ScheduleError {
-            field: "cron",
+            field,
             message: message.into(),
             at: Some(position(text, piece)),
         }

@@ -15,7 +15,7 @@
 //! assert_eq!(nightly.describe(), "at 02:00 every day, Europe/Berlin");
 //! ```
 
-mod calendar;
+pub(crate) mod calendar;
 mod classic_grammar;
 mod classic_next;
 mod cron;
@@ -25,7 +25,7 @@ mod fields;
 mod kubernetes_grammar;
 mod kubernetes_next;
 mod warnings;
-mod zone;
+pub(crate) mod zone;
 
 use std::fmt;
 use std::str::FromStr;

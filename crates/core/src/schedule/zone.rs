@@ -14,7 +14,7 @@ static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bu
 const LONGEST_NAME: usize = 64;
 
 /// Finds the zone called exactly `name`.
-pub(super) fn find(name: &str) -> Result<TimeZone, ScheduleError> {
+pub(crate) fn find(name: &str) -> Result<TimeZone, ScheduleError> {
     let wrong = |message: String| {
         Err(ScheduleError {
             field: "timezone",
@@ -101,12 +101,12 @@ fn timestamp(unix: i64) -> Timestamp {
 }
 
 /// The offset from UTC in seconds at an instant.
-pub(super) fn offset(zone: &TimeZone, unix: i64) -> i64 {
+pub(crate) fn offset(zone: &TimeZone, unix: i64) -> i64 {
     i64::from(zone.to_offset(timestamp(unix)).seconds())
 }
 
 /// The first instant after `unix` at which the zone's rules change.
-pub(super) fn next_change(zone: &TimeZone, unix: i64) -> Option<i64> {
+pub(crate) fn next_change(zone: &TimeZone, unix: i64) -> Option<i64> {
     zone.following(timestamp(unix))
         .next()
         .map(|change| change.timestamp().as_second())
@@ -114,7 +114,7 @@ pub(super) fn next_change(zone: &TimeZone, unix: i64) -> Option<i64> {
 
 /// What a local time, in seconds as if it were UTC, means in the zone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// One instant.
     Once(i64),
     /// Two instants, the earlier first.
@@ -124,7 +124,7 @@ pub(super) enum Meaning {
 }
 
 /// Two changes of one zone lie days apart (a test looks), so a day to either side shows the offsets around a local time.
-pub(super) fn meaning(zone: &TimeZone, local: i64) -> Meaning {
+pub(crate) fn meaning(zone: &TimeZone, local: i64) -> Meaning {
     let (before, after) = (offset(zone, local - DAY), offset(zone, local + DAY));
     if before == after {
         return Meaning::Once(local - before);
