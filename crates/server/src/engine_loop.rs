@@ -177,7 +177,7 @@ impl EngineLoop {
             return Ok(());
         }
         self.followed_up = now;
-        if !app.store.wants_follow_up(now).await? {
+        if !app.store.wants_follow_up(now, asked).await? {
             return Ok(());
         }
         let mut deciding = app.store.begin_decision(self.epoch).await?;
@@ -190,7 +190,8 @@ impl EngineLoop {
         tracing::info!(
             reminders = followed.reminders,
             deaths = followed.deaths,
-            "said again what is open, and told what could not be delivered"
+            released = followed.released,
+            "said again what is open, told what could not be delivered, let go what a maintenance held back"
         );
         app.metrics
             .incident_events

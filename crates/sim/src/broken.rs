@@ -69,6 +69,9 @@ stats! {
     recoveries, "cold recoveries compared";
     deliveries, "deliveries finished";
     sends, "sends";
+    windows, "maintenance windows";
+    said, "reminders and deaths told";
+    digests, "digests";
     sweeps, "sweeps";
     decisions, "decisions";
     explained, "incidents by silence checked against the history";

@@ -336,6 +336,7 @@ impl World {
         self.after(15 * S, Event::Check);
         if self.now > self.trouble_until + CALM {
             self.check_complete();
+            self.check_nothing_is_forgotten();
         }
     }
 
@@ -424,6 +425,8 @@ impl World {
     pub fn final_check(&mut self) {
         self.check_recovery();
         self.check_complete();
+        self.check_nothing_is_forgotten();
+        self.count_digests();
         let now = self.database_now();
         let lost = self.truth.nothing_is_lost(now - Span::from_seconds(5));
         self.found(lost);

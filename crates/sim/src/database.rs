@@ -11,10 +11,11 @@ use systole_core::engine::{
 use systole_core::engine::{CONFIGURATION, Position, Row, Sweep, Vector};
 use systole_core::heartbeat::Settings;
 use systole_core::incident::{Event, Phase};
+use systole_core::maintenance::Windows;
 use systole_core::outage::{Outage, Outages};
 use systole_core::time::Time;
 
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Placing};
 use crate::rules::{Rule, Rules};
 use crate::truth::Uid;
 
@@ -80,6 +81,10 @@ pub struct Database {
     pub events: Vec<EventRow>,
     /// Deliveries.
     pub outbox: Outbox,
+    /// The number of the last event, or of what was said beside them.
+    pub seq: u64,
+    /// Maintenance windows.
+    pub windows: Windows,
 }
 
 /// What became of an append.
@@ -115,6 +120,8 @@ impl Database {
             incidents: BTreeMap::new(),
             events: Vec::new(),
             outbox: Outbox::default(),
+            seq: 0,
+            windows: Windows::default(),
         }
     }
 
@@ -369,7 +376,8 @@ impl Database {
                     monitor: change.id,
                     event: event.clone(),
                 });
-                written.push((self.events.len() as u64, event.clone()));
+                self.seq += 1;
+                written.push((self.seq, change.id, event.clone()));
             }
             if self.rules.hold(Rule::StateWithDecision) {
                 match &change.after {
@@ -387,7 +395,17 @@ impl Database {
                 .iter()
                 .map(|(outage, position)| (*position, *outage)),
         );
-        self.outbox.decided(&written, decision.now);
+        let none = Windows::default();
+        let placing = Placing {
+            now: decision.now,
+            windows: if self.rules.hold(Rule::Maintenance) {
+                &self.windows
+            } else {
+                &none
+            },
+            gathers: self.rules.hold(Rule::Digest),
+        };
+        self.outbox.decided(&written, placing);
     }
 
     fn write_state(&mut self, id: MonitorId, cut: u64, monitor: &Monitor, guarded: bool) {

@@ -71,6 +71,11 @@ impl World {
             let vector = engine.vector().clone();
             self.ask(process, Lane::Reader, Request::Tail(vector));
         }
+        let it = &self.processes[process];
+        if it.phase == Phase::Running && it.knows_time() && it.looks.is_multiple_of(5) {
+            let (epoch, now) = (it.epoch, self.clock(process));
+            self.call(process, Lane::Free, Request::FollowUp(epoch, now));
+        }
     }
 
     fn duty_sweep(&mut self, process: usize) {

@@ -5,9 +5,11 @@
 
 pub mod broken;
 mod checks;
+mod checks_said;
 mod database;
 mod decider;
 mod faults;
+mod follow_up;
 mod jobs;
 mod outbox;
 mod process;

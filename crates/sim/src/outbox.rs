@@ -1,15 +1,23 @@
-//! The model's outbox: as the store's, with two destinations.
+//! The model's outbox: as the store's, with two destinations. The first gets every message by itself and is told what
+//! the other could not be; the second gathers, and is reminded.
 
 use std::collections::BTreeMap;
 
+use systole_core::delivery::digest::{DIGEST_WITHIN, Place, Recent};
 use systole_core::delivery::{Prior, plan_resolve};
+use systole_core::engine::MonitorId;
 use systole_core::incident::{Event, Happened};
+use systole_core::maintenance::Windows;
 use systole_core::message::MessageKind;
 use systole_core::time::{Span, Time};
 
 /// How long a claim holds.
 pub const CLAIM: Span = Span::from_seconds(60);
-const DESTINATIONS: u8 = 2;
+/// Gets every message by itself, and what concerns us.
+pub const PLAIN: u8 = 1;
+/// Gets digests and reminders.
+pub const GATHERS: u8 = 2;
+const DESTINATIONS: [u8; 2] = [PLAIN, GATHERS];
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +41,8 @@ pub struct Delivery {
     pub incident: u64,
     /// Its place.
     pub seq: u64,
-    kind: MessageKind,
+    /// What it says.
+    pub kind: MessageKind,
     /// The idempotency key.
     pub key: u64,
     /// Where it stands.
@@ -46,6 +55,18 @@ pub struct Delivery {
     pub next_at: Time,
     /// When it was decided.
     pub decided_at: Time,
+    /// When it was over.
+    pub finished_at: Option<Time>,
+    /// The digest that it leaves in.
+    pub grouped: Option<Time>,
+    /// A maintenance window holds it back.
+    pub held: bool,
+    /// A reminder, the how manieth.
+    pub reminder: Option<u32>,
+    /// Its death was told, or is not to be.
+    pub death_told: bool,
+    /// How many messages had been placed before it: the order in which they were counted.
+    pub placed: usize,
 }
 
 /// A claimed delivery, on its way.
@@ -74,36 +95,81 @@ pub struct Outbox {
     /// The rows.
     pub rows: Vec<Delivery>,
     fresh: Vec<usize>,
+    placed: usize,
+}
+
+/// How new deliveries are placed.
+#[derive(Clone, Copy)]
+pub struct Placing<'a> {
+    /// The time of the transaction.
+    pub now: Time,
+    /// Maintenance windows.
+    pub windows: &'a Windows,
+    /// Storms are gathered.
+    pub gathers: bool,
 }
 
 impl Outbox {
     /// The deliveries of events that were just decided; what can go at once is claimed for the decider.
-    pub fn decided(&mut self, events: &[(u64, Event)], now: Time) {
+    pub fn decided(&mut self, events: &[(u64, MonitorId, Event)], placing: Placing<'_>) {
         self.fresh.clear();
         let from = self.rows.len();
-        for (seq, event) in events {
+        for (seq, monitor, event) in events {
             let kind = match event.what {
                 Happened::Triggered(_) => MessageKind::Triggered,
                 Happened::Acknowledged => MessageKind::Acknowledged,
                 Happened::Resolved => MessageKind::Resolved,
                 Happened::Noted => continue,
             };
-            for destination in 1..=DESTINATIONS {
-                self.decide_one(destination, event.incident.number, *seq, kind, now);
+            let held = placing.windows.cover(&[], *monitor, placing.now);
+            for destination in DESTINATIONS {
+                let row = self.row(destination, event.incident.number, *seq, kind, placing.now);
+                let row = match held {
+                    Some(cover) => Delivery {
+                        held: true,
+                        next_at: cover.until,
+                        ..row
+                    },
+                    None => row,
+                };
+                self.decide_one(row, placing);
             }
         }
-        self.claim_new(from, now);
+        self.claim_new(from, placing.now);
     }
 
-    fn decide_one(
-        &mut self,
+    fn row(
+        &self,
         destination: u8,
         incident: u64,
         seq: u64,
         kind: MessageKind,
         now: Time,
-    ) {
-        let same = |row: &Delivery| row.destination == destination && row.incident == incident;
+    ) -> Delivery {
+        Delivery {
+            destination,
+            incident,
+            seq,
+            kind,
+            key: self.rows.len() as u64,
+            state: State::Pending,
+            claim: 0,
+            attempts: 0,
+            next_at: now,
+            decided_at: now,
+            finished_at: None,
+            grouped: None,
+            held: false,
+            reminder: None,
+            death_told: false,
+            placed: 0,
+        }
+    }
+
+    fn decide_one(&mut self, row: Delivery, placing: Placing<'_>) {
+        let same = |other: &Delivery| {
+            other.destination == row.destination && other.incident == row.incident
+        };
         let priors: Vec<Prior> = self
             .rows
             .iter()
@@ -115,10 +181,10 @@ impl Outbox {
                 delivered: row.state != State::Pending,
             })
             .collect();
-        if kind != MessageKind::Triggered && priors.is_empty() {
+        if row.kind != MessageKind::Triggered && priors.is_empty() {
             return;
         }
-        if kind == MessageKind::Resolved {
+        if row.kind == MessageKind::Resolved {
             let plan = plan_resolve(&priors);
             for row in self.rows.iter_mut().filter(|row| same(row)) {
                 if plan.superseded.contains(&row.seq.cast_signed())
@@ -132,19 +198,78 @@ impl Outbox {
                 return;
             }
         }
-        let id = self.rows.len();
-        self.rows.push(Delivery {
-            destination,
-            incident,
-            seq,
-            kind,
-            key: id as u64,
-            state: State::Pending,
-            claim: 0,
-            attempts: 0,
-            next_at: now,
-            decided_at: now,
-        });
+        self.place(row, placing);
+    }
+
+    /// Adds a row; one that is not held back may have to leave with others.
+    fn place(&mut self, mut row: Delivery, placing: Placing<'_>) {
+        row.key = self.rows.len() as u64;
+        if !row.held {
+            self.settle(&mut row, placing);
+        }
+        self.rows.push(row);
+    }
+
+    fn settle(&mut self, row: &mut Delivery, placing: Placing<'_>) {
+        row.placed = self.placed;
+        self.placed += 1;
+        if row.destination != GATHERS || !placing.gathers {
+            return;
+        }
+        let mut recent = Recent::default();
+        let mut digests = Vec::new();
+        for other in self.rows.iter().filter(|other| {
+            other.destination == row.destination
+                && other.state != State::Superseded
+                && !other.held
+                && other.decided_at > placing.now - DIGEST_WITHIN
+        }) {
+            match other.grouped {
+                Some(leaves) if digests.contains(&leaves) => {}
+                Some(leaves) => {
+                    digests.push(leaves);
+                    recent.messages += 1;
+                }
+                None => recent.messages += 1,
+            }
+            if other.state == State::Pending && other.claim == 0 && other.next_at > placing.now {
+                recent.gathering = other.grouped.max(recent.gathering);
+            }
+        }
+        if let Place::Gathered(until) = recent.place(placing.now) {
+            row.grouped = Some(until);
+            row.next_at = until;
+        }
+    }
+
+    /// What a window held back goes after all, or is not needed any more.
+    pub fn let_go(&mut self, id: usize, is_dropped: bool, placing: Placing<'_>) {
+        let Some(mut row) = self.rows.get(id).cloned() else {
+            return;
+        };
+        row.held = false;
+        if is_dropped {
+            row.state = State::Superseded;
+            row.finished_at = Some(placing.now);
+        } else {
+            row.decided_at = placing.now;
+            row.next_at = placing.now;
+            self.settle(&mut row, placing);
+        }
+        self.rows[id] = row;
+    }
+
+    /// Adds a message that is not the engine's own news.
+    pub fn say(
+        &mut self,
+        destination: u8,
+        incident: u64,
+        seq: u64,
+        reminder: Option<u32>,
+        now: Time,
+    ) {
+        let row = self.row(destination, incident, seq, MessageKind::Updated, now);
+        self.rows.push(Delivery { reminder, ..row });
     }
 
     /// The first of what was just decided is claimed for the decider, where nothing older waits.
@@ -156,7 +281,8 @@ impl Outbox {
                     && other.incident == row.incident
                     && other.state == State::Pending
             };
-            if row.state == State::Pending && !self.rows[..id].iter().any(waits) {
+            let at_once = row.state == State::Pending && !row.held && row.grouped.is_none();
+            if at_once && !self.rows[..id].iter().any(waits) {
                 let row = &mut self.rows[id];
                 row.claim = 1;
                 row.attempts = 1;
@@ -191,7 +317,10 @@ impl Outbox {
         }
         let mut claimed = Vec::new();
         for (id, row) in self.rows.iter_mut().enumerate() {
-            let due = row.state == State::Pending && row.next_at <= now && claimed.len() < limit;
+            let due = row.state == State::Pending
+                && !row.held
+                && row.next_at <= now
+                && claimed.len() < limit;
             if due && (!ordered || first.get(&(row.destination, row.incident)) == Some(&row.seq)) {
                 row.claim += 1;
                 row.attempts += 1;
@@ -206,7 +335,14 @@ impl Outbox {
     }
 
     /// Records what became of an attempt, unless its claim has moved on.
-    pub fn finish(&mut self, id: usize, claim: u32, finish: Finish, fenced: bool) -> bool {
+    pub fn finish(
+        &mut self,
+        id: usize,
+        claim: u32,
+        finish: Finish,
+        fenced: bool,
+        now: Time,
+    ) -> bool {
         let Some(row) = self.rows.get_mut(id) else {
             return false;
         };
@@ -217,6 +353,9 @@ impl Outbox {
             Finish::Delivered => row.state = State::Delivered,
             Finish::Dead => row.state = State::Dead,
             Finish::RetryAt(at) => row.next_at = at,
+        }
+        if row.state != State::Pending {
+            row.finished_at = Some(now);
         }
         true
     }

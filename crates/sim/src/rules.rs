@@ -48,6 +48,11 @@ rules! {
     DirtyAfterBoot, "dirty-after-boot", "what was folded while booting is taken as clean";
     DeliveryOrder, "delivery-order", "deliveries of an incident are claimed in any order";
     ClaimNumber, "claim-number", "a finish is not fenced by the number of its claim";
+    Digest, "digest", "messages of a storm go one by one";
+    Reminders, "reminders", "what nobody acknowledges is not said again";
+    Deaths, "deaths", "a message that could not be delivered is told nobody";
+    Maintenance, "maintenance", "a maintenance window holds nothing back";
+    Release, "release", "what a maintenance window held back is never let go";
 }
 
 impl fmt::Display for Rule {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use systole_core::engine::{Action, Command, MonitorId, Record};
 use systole_core::heartbeat::{Checkin, RunId, Settings, Signal};
+use systole_core::maintenance::{Selector, When, Window, Windows};
 use systole_core::schedule::{Dialect, Schedule};
 use systole_core::time::{Span, Time};
 
@@ -98,6 +99,8 @@ impl World {
             self.add_sender(monitor, role);
         }
         self.after(S, Event::Person);
+        let first = self.rng.between(20 * S, 120 * S);
+        self.after(first, Event::Window);
     }
 
     fn add_sender(&mut self, monitor: MonitorId, role: Role) {
@@ -313,6 +316,43 @@ impl World {
             action,
         };
         self.call(process, Lane::Free, Request::Command(command));
+    }
+
+    /// A person makes a maintenance window, or ends one early.
+    pub fn window(&mut self) {
+        if self.now >= self.calm_from {
+            return;
+        }
+        let pause = self.rng.between(20 * S, 120 * S);
+        self.after(pause, Event::Window);
+        let now = self.database_now();
+        let open = self
+            .windows
+            .iter_mut()
+            .find(|window| window.occurrence_at(now).is_some());
+        match open {
+            Some(window) if self.rng.chance(600) => window.ended_at = Some(now),
+            _ => {
+                let start = now + Span::from_micros(self.rng.between(-S, 20 * S));
+                let end = start + Span::from_micros(self.rng.between(2 * S, 90 * S));
+                let last = u32::try_from(self.senders.len()).unwrap_or(1);
+                let monitors = (1..=last).filter(|_| self.rng.chance(500)).collect();
+                let Ok(when) = When::once(start, end) else {
+                    return;
+                };
+                self.windows.push(Window {
+                    name: format!("window {}", self.windows.len()),
+                    selector: Selector {
+                        monitors,
+                        ..Selector::default()
+                    },
+                    when,
+                    ended_at: None,
+                });
+                self.stats.windows += 1;
+            }
+        }
+        self.db.windows = Windows::new(self.windows.clone());
     }
 
     fn choose_action(&mut self) -> Option<(MonitorId, Action)> {

@@ -131,6 +131,12 @@ impl World {
                 let delay = self.flush();
                 self.after(delay, Event::Execute(call));
             }
+            Request::FollowUp(epoch, _) => {
+                if !self.db.may_decide(*epoch) {
+                    return self.reply(call, Answer::Fenced);
+                }
+                self.execute(call);
+            }
             Request::TakeLease if !self.db.holders.is_empty() => self.lease_waiters.push(call),
             Request::Append(row, _) => {
                 if !self.rules.hold(Rule::KeyedAppend) {
@@ -153,7 +159,10 @@ impl World {
         if fails
             && matches!(
                 call.request,
-                Request::Commit(..) | Request::Sweep(..) | Request::Append(..)
+                Request::Commit(..)
+                    | Request::Sweep(..)
+                    | Request::Append(..)
+                    | Request::FollowUp(..)
             )
         {
             self.stats.failed_commits += 1;
@@ -220,6 +229,7 @@ impl World {
                     from,
                 );
                 self.check_recovery();
+                self.check_said(decision.now);
                 Answer::Committed(outgoing)
             }
             Request::Rollback(transaction) => {
@@ -269,10 +279,16 @@ impl World {
                 if self
                     .db
                     .outbox
-                    .finish(*id, *claim, *finish, self.rules.hold(Rule::ClaimNumber))
+                    .finish(*id, *claim, *finish, self.rules.hold(Rule::ClaimNumber), now)
                 {
                     self.stats.deliveries += 1;
                 }
+                Answer::Done
+            }
+            Request::FollowUp(_, now) => {
+                let now = *now;
+                self.stats.said += self.db.follow_up(now);
+                self.check_said(now);
                 Answer::Done
             }
         };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use systole_core::engine::{Boot, Command, Decision, MonitorId, Row, Sweep, Vector};
 use systole_core::heartbeat::Checkin;
+use systole_core::maintenance::Window;
 use systole_core::time::Time;
 
 use crate::broken::{Broken, Outcome, Stats};
@@ -66,6 +67,8 @@ pub enum Request {
     Claim,
     /// The end of an attempt: delivery, claim, what became of it.
     Finish(usize, u32, Finish),
+    /// Say what is to be said beside the news, under an epoch, at the process's time.
+    FollowUp(u64, Time),
 }
 
 /// What the database answers.
@@ -165,6 +168,8 @@ pub enum Event {
     Heard(Knock, bool),
     /// A person does something.
     Person,
+    /// A person makes a maintenance window, or ends one.
+    Window,
     /// Something breaks.
     Fault,
     /// A process breaks.
@@ -260,6 +265,8 @@ pub struct World {
     pub lease_waiters: Vec<Call>,
     /// Who sends check-ins.
     pub senders: Vec<Sender>,
+    /// Maintenance windows.
+    pub windows: Vec<Window>,
     /// Who gets messages.
     pub receiver: Receiver,
     /// Since when nobody can reach us, by the database's clock.
@@ -311,6 +318,7 @@ impl World {
             open: BTreeMap::new(),
             lease_waiters: Vec::new(),
             senders: Vec::new(),
+            windows: Vec::new(),
             receiver: Receiver::default(),
             unreachable_since: None,
             numbers: 0,
@@ -462,6 +470,7 @@ impl World {
             Event::Knock(knock) => self.knock(knock),
             Event::Heard(knock, acknowledged) => self.heard(knock, acknowledged),
             Event::Person => self.person(),
+            Event::Window => self.window(),
             Event::Fault => self.fault(),
             Event::Break(process) => self.break_process(process),
             Event::Start => self.start(),

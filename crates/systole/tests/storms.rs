@@ -192,3 +192,79 @@ fn what_nobody_acknowledges_is_said_again() {
             .all(|message| message["type"] != "incident.updated")
     );
 }
+
+/// A window that covers everything with these labels, from an hour ago for so long.
+fn maintenance(server: &Server, name: &str, selector: &str) -> String {
+    let now = jiff::Timestamp::now();
+    let at = |hours: i64| (now + jiff::SignedDuration::from_hours(hours)).to_string();
+    let body = json!({"name": name, "selector": selector, "start": at(-1), "end": at(2)});
+    let (status, made) = server.api("POST", "/maintenances", &body);
+    assert_eq!(status, 201, "{made}");
+    made["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_maintenance_keeps_states_sends_nothing_and_what_still_stands_is_sent_at_its_end() {
+    let data = directory();
+    let server = Server::start(data.path(), &LOOPBACK);
+    let fake = Fake::start(|_| (204, String::new()));
+    channel(&server, "pager", &fake, &json!({"remind_every": "1s"}));
+    let make = |name: &str, team: &str| {
+        server.heartbeat_of(&json!({"kind": "heartbeat", "name": name, "schedule": {"every": "1h"},
+            "grace": "5m", "labels": {"team": team}}))
+    };
+    let [stays, recovers, taken, known] =
+        ["stays", "recovers", "taken", "known"].map(|name| make(name, "billing"));
+    let other = make("other", "search");
+    let told = |name: &str| -> Vec<String> {
+        messages(&fake)
+            .iter()
+            .filter(|message| message["data"]["monitor"]["name"] == name)
+            .filter(|message| message["type"] != "incident.updated")
+            .map(|message| message["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    fails(&server, &known);
+    until("the one before to be told", || (!told("known").is_empty()).then_some(()));
+    let id = maintenance(&server, "patch day", "team=billing");
+    for heartbeat in [&stays, &recovers, &taken] {
+        fails(&server, heartbeat);
+    }
+    assert_eq!(server.get(&format!("/ping/{}", known.token)).status, 200);
+    for heartbeat in [&stays, &recovers, &taken] {
+        until("down", || (server.state(heartbeat) == "down").then_some(()));
+    }
+    until("up", || (server.state(&known) == "up").then_some(()));
+    assert_eq!(server.get(&format!("/ping/{}", recovers.token)).status, 200);
+    let incidents = server.shown("/incidents?limit=50");
+    let of_taken = incidents["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|incident| incident["monitor"]["name"] == "taken")
+        .unwrap();
+    let path = format!("/incidents/{}/acknowledge", of_taken["id"].as_str().unwrap());
+    assert_eq!(server.api("POST", &path, &json!({})).0, 200);
+    // Everything before it was decided before it: what is not held back arrives.
+    fails(&server, &other);
+    until("the one that is not covered to be told", || (!told("other").is_empty()).then_some(()));
+    for name in ["stays", "recovers", "taken"] {
+        assert_eq!(told(name), Vec::<String>::new(), "{name}");
+    }
+    assert_eq!(told("known"), ["incident.triggered"]);
+    let shown = server.shown(&format!("/monitors/{}", stays.id));
+    assert_eq!((&shown["state"], &shown["maintenance"]), (&json!("down"), &json!(true)));
+
+    let (status, ended) = server.api("POST", &format!("/maintenances/{id}/end"), &json!({}));
+    assert_eq!(status, 200, "{ended}");
+    until("what still stands to be told", || {
+        (!told("stays").is_empty() && told("known").len() == 2).then_some(())
+    });
+    assert_eq!(told("stays"), ["incident.triggered"]);
+    assert_eq!(told("known"), ["incident.triggered", "incident.resolved"]);
+    assert_eq!(told("recovers"), Vec::<String>::new());
+    assert_eq!(told("taken"), Vec::<String>::new());
+    let said = messages(&fake);
+    let of_stays = said.iter().find(|message| message["data"]["monitor"]["name"] == "stays");
+    assert_eq!(of_stays.unwrap()["data"]["maintenance_over"]["window"], "patch day");
+}

@@ -200,6 +200,10 @@ fn one_delivery(row: &DeliveryRow, now: Time) -> String {
         ("delivered", None) => format!("Sent to {name}."),
         ("dead", _) => format!("{name} could not be told."),
         ("superseded", _) => format!("{name} was not told: it was over before."),
+        ("pending", _) if row.attempts == 0 && row.detail.is_some() => format!(
+            "{name} is not told yet: {}.",
+            row.detail.as_deref().unwrap_or_default()
+        ),
         _ if row.attempts > 1 => format!("{name} is not told yet after {} attempts.", row.attempts),
         _ => format!("On its way to {name}."),
     }

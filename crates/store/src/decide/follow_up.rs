@@ -1,22 +1,25 @@
-//! What is said beside the engine's news: reminders, and deliveries that died.
+//! What is said beside the engine's news: reminders, deliveries that died, and what a maintenance window held back.
 //!
 //! Nothing here is planned ahead: it follows from what was persisted, so a crash forgets nothing and an edited channel is
 //! obeyed at once. It is written in a deciding transaction, under the fence, so that nothing is said twice.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use systole_core::delivery::digest::Place;
 use systole_core::delivery::reminder::{self, Told};
+use systole_core::maintenance::Windows;
 use systole_core::message::{MessageKind, Occasion};
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 
-use super::outbox::Destination;
+use super::outbox::{Destination, Held};
 use super::recent::digest_name;
 use super::{CHUNK, Deciding};
-use crate::deliveries::PENDING;
+use crate::deliveries::{PENDING, SUPERSEDED};
+use crate::monitors::{number, read_labels};
 use crate::occasion::{occasion_text, read_occasion};
 use crate::{Error, Store};
 
@@ -30,6 +33,10 @@ pub struct FollowedUp {
     pub reminders: usize,
     /// Dead deliveries that were told, or for which no system channel is there.
     pub deaths: usize,
+    /// Messages that a maintenance window held back and that go now, or need not go any more.
+    pub released: usize,
+    /// Messages that another window holds back further.
+    pub held_on: usize,
 }
 
 /// A delivery that was given up and not yet told.
@@ -45,7 +52,7 @@ struct Death {
 }
 
 /// An entry of a timeline, and whom it is said to.
-struct Entry {
+struct Line {
     incident: i64,
     kind: &'static str,
     reason: Reason,
@@ -64,17 +71,25 @@ struct Said {
 }
 
 impl Store {
-    /// Whether [`Deciding::follow_up`] has anything to do `now`.
+    /// Whether [`Deciding::follow_up`] may have anything to do `now`. Where `windows_changed`, whatever is held back is
+    /// looked at again.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn wants_follow_up(&self, now: Time) -> Result<bool, Error> {
+    pub async fn wants_follow_up(&self, now: Time, windows_changed: bool) -> Result<bool, Error> {
         let mut reader = self
             .readers()
             .acquire()
             .await
             .map_err(Error::attempted("look for what is to be said again"))?;
-        Ok(!reminder::due(&told(&mut reader).await?, now).is_empty()
+        let held_until = if windows_changed { Time::NEVER } else { now };
+        let held = sqlx::query("SELECT 1 FROM delivery WHERE state = 0 AND held = 1 AND next_at <= $1 LIMIT 1")
+            .bind(held_until.as_micros())
+            .fetch_optional(&mut *reader)
+            .await
+            .map_err(Error::attempted("look for what is held back"))?;
+        Ok(held.is_some()
+            || !reminder::due(&told(&mut reader).await?, now).is_empty()
             || !deaths(&mut reader).await?.is_empty())
     }
 }
@@ -139,22 +154,154 @@ impl Deciding<'_> {
         cut: u64,
         mut key: impl FnMut() -> String,
     ) -> Result<FollowedUp, Error> {
+        let channels = self.destinations().await?;
+        let (released, held_on) = self.release(&channels, now).await?;
         let told = told(self.session.connection()).await?;
         let deaths = deaths(self.session.connection()).await?;
-        let due = reminder::due(&told, now);
-        if due.is_empty() && deaths.is_empty() {
-            return Ok(FollowedUp::default());
-        }
-        let channels = self.destinations().await?;
+        let due = self.uncovered(reminder::due(&told, now), now).await?;
         let mut entries = reminders(&due, &channels, now);
         let followed = FollowedUp {
             reminders: entries.len(),
             deaths: deaths.len(),
+            released,
+            held_on,
         };
         entries.extend(self.obituaries(&deaths, &channels, now).await?);
         self.write_entries(&entries, now, cut, &mut key).await?;
         self.mark_told(&deaths).await?;
         Ok(followed)
+    }
+
+    /// Lets go what no window covers any more, and moves on what another still does. Whoever was never told of an
+    /// incident that somebody has acknowledged meanwhile need not be.
+    async fn release(
+        &mut self,
+        channels: &[Destination],
+        now: Time,
+    ) -> Result<(usize, usize), Error> {
+        let rows = sqlx::query(
+            "SELECT d.id, d.channel_id, i.project_id, i.monitor_id, i.labels, i.state, EXISTS
+             (SELECT 1 FROM delivery e WHERE e.channel_id = d.channel_id AND e.incident_id = d.incident_id
+              AND e.held = 0 AND e.state <> 2)
+             FROM delivery d JOIN incident i ON i.id = d.incident_id WHERE d.state = 0 AND d.held = 1 ORDER BY d.id",
+        )
+        .fetch_all(self.session.connection())
+        .await
+        .map_err(Error::attempted("read what is held back"))?;
+        if rows.is_empty() {
+            return Ok((0, 0));
+        }
+        let gathering = channels
+            .iter()
+            .filter(|channel| channel.digest)
+            .map(|channel| channel.id)
+            .collect();
+        let mut recents = self.recents(now, &gathering).await?;
+        let mut windows = HashMap::new();
+        let (mut released, mut held_on) = (0, 0);
+        for row in rows {
+            let (id, channel, project): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            let monitor = number(row.get(3))?;
+            let labels = read_labels(row.get(4))?;
+            if let Entry::Vacant(unread) = windows.entry(project) {
+                unread.insert(self.session.maintenance_windows(project, now).await?);
+            }
+            let cover = windows
+                .get(&project)
+                .and_then(|windows: &Windows| windows.cover(&labels, monitor, now));
+            if let Some(cover) = cover {
+                let held = Held {
+                    window: cover.name.to_owned(),
+                    until: cover.until,
+                };
+                self.hold_on(id, &held).await?;
+                held_on += 1;
+                continue;
+            }
+            released += 1;
+            let is_taken = row.get::<&str, _>(5) == "acknowledged" && !row.get::<bool, _>(6);
+            if is_taken {
+                self.drop_taken(id, now).await?;
+                continue;
+            }
+            let (grouped, next_at) = match recents.place(channel, now) {
+                Place::AtOnce => (None, now),
+                Place::Gathered(until) => (Some(digest_name(until)), until),
+            };
+            sqlx::query(
+                "UPDATE delivery SET held = 0, decided_at = $2, next_at = $3, grouped = $4, detail = NULL WHERE id = $1",
+            )
+            .bind(id)
+            .bind(now.as_micros())
+            .bind(next_at.as_micros())
+            .bind(grouped)
+            .execute(self.session.connection())
+            .await
+            .map_err(Error::attempted("let a delivery go"))?;
+        }
+        Ok((released, held_on))
+    }
+
+    async fn hold_on(&mut self, id: i64, held: &Held) -> Result<(), Error> {
+        let occasion = occasion_text(&Occasion::MaintenanceOver {
+            window: held.window.clone(),
+        })?;
+        sqlx::query("UPDATE delivery SET next_at = $2, detail = $3, occasion = $4 WHERE id = $1")
+            .bind(id)
+            .bind(held.until.as_micros())
+            .bind(held.sentence())
+            .bind(occasion)
+            .execute(self.session.connection())
+            .await
+            .map_err(Error::attempted("hold a delivery on"))?;
+        Ok(())
+    }
+
+    async fn drop_taken(&mut self, id: i64, now: Time) -> Result<(), Error> {
+        sqlx::query(
+            "UPDATE delivery SET state = $2, held = 0, finished_at = $3,
+             detail = 'somebody acknowledged the incident while the maintenance lasted' WHERE id = $1",
+        )
+        .bind(id)
+        .bind(SUPERSEDED)
+        .bind(now.as_micros())
+        .execute(self.session.connection())
+        .await
+        .map_err(Error::attempted("drop a delivery"))?;
+        Ok(())
+    }
+
+    /// Those of the reminders whose monitors no maintenance window covers.
+    async fn uncovered(&mut self, due: Vec<Told>, now: Time) -> Result<Vec<Told>, Error> {
+        if due.is_empty() {
+            return Ok(due);
+        }
+        let ids: Vec<u64> = due.iter().map(|one| one.incident).collect();
+        let rows = sqlx::query(
+            "SELECT id, project_id, monitor_id, labels FROM incident WHERE id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(serde_json::Value::from(ids).to_string())
+        .fetch_all(self.session.connection())
+        .await
+        .map_err(Error::attempted("read incidents"))?;
+        let mut windows = HashMap::new();
+        let mut covered = BTreeSet::new();
+        for row in rows {
+            let (project, labels) = (row.get(1), read_labels(row.get(3))?);
+            if let Entry::Vacant(unread) = windows.entry(project) {
+                unread.insert(self.session.maintenance_windows(project, now).await?);
+            }
+            let cover = windows
+                .get(&project)
+                .and_then(|windows: &Windows| windows.cover(&labels, number(row.get(2)).ok()?, now));
+            if cover.is_some() {
+                covered.insert(row.get::<i64, _>(0).cast_unsigned());
+            }
+        }
+        Ok(due
+            .into_iter()
+            .filter(|one| !covered.contains(&one.incident))
+            .collect())
     }
 
     /// Each death on its incident's timeline, and on every system channel but the one that failed.
@@ -163,7 +310,7 @@ impl Deciding<'_> {
         deaths: &[Death],
         channels: &[Destination],
         now: Time,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<Vec<Line>, Error> {
         let system: BTreeSet<i64> = channels
             .iter()
             .filter(|channel| channel.system && channel.digest)
@@ -199,7 +346,7 @@ impl Deciding<'_> {
                 (false, true) => Some("no other channel is marked as a system channel"),
                 (false, false) => None,
             };
-            entries.push(Entry {
+            entries.push(Line {
                 incident: death.incident,
                 kind: "undelivered",
                 reason: Reason::DeliveryDead,
@@ -213,7 +360,7 @@ impl Deciding<'_> {
 
     async fn write_entries(
         &mut self,
-        entries: &[Entry],
+        entries: &[Line],
         now: Time,
         cut: u64,
         key: &mut impl FnMut() -> String,
@@ -224,7 +371,7 @@ impl Deciding<'_> {
             .map_err(Error::attempted("number events"))?
             .get(0);
         let epoch = self.epoch;
-        let numbered: Vec<(i64, &Entry)> = (first..).zip(entries).collect();
+        let numbered: Vec<(i64, &Line)> = (first..).zip(entries).collect();
         for (seq, entry) in &numbered {
             // The evidence stays the opening's.
             sqlx::query(
@@ -246,7 +393,7 @@ impl Deciding<'_> {
             .await
             .map_err(Error::attempted("store what is said again"))?;
         }
-        let said: Vec<(i64, &Entry, &Said)> = numbered
+        let said: Vec<(i64, &Line, &Said)> = numbered
             .iter()
             .flat_map(|(seq, entry)| entry.to.iter().map(|said| (*seq, *entry, said)))
             .collect();
@@ -284,7 +431,7 @@ impl Deciding<'_> {
         Ok(())
     }
 
-    async fn projects_of(&mut self, entries: &[Entry]) -> Result<HashMap<i64, i64>, Error> {
+    async fn projects_of(&mut self, entries: &[Line]) -> Result<HashMap<i64, i64>, Error> {
         let ids: BTreeSet<i64> = entries.iter().map(|entry| entry.incident).collect();
         let text = serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string();
         let rows = sqlx::query(
@@ -311,17 +458,17 @@ impl Deciding<'_> {
 }
 
 /// One entry per incident, said to every channel that is due; a channel's reminders go as one message where it gathers.
-fn reminders(due: &[Told], channels: &[Destination], now: Time) -> Vec<Entry> {
+fn reminders(due: &[Told], channels: &[Destination], now: Time) -> Vec<Line> {
     let gathers = |id: i64| {
         channels
             .iter()
             .any(|channel| channel.id == id && channel.digest)
             && due.iter().filter(|one| one.channel == id).count() > 1
     };
-    let mut entries: BTreeMap<u64, Entry> = BTreeMap::new();
+    let mut entries: BTreeMap<u64, Line> = BTreeMap::new();
     for one in due {
         let number = one.reminders.saturating_add(1);
-        let entry = entries.entry(one.incident).or_insert_with(|| Entry {
+        let entry = entries.entry(one.incident).or_insert_with(|| Line {
             incident: one.incident.cast_signed(),
             kind: "reminded",
             reason: Reason::StillOpen,

@@ -1,5 +1,6 @@
 //! The deliveries that a decision makes: who is told what, and what is better left unsaid.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::sqlite::SqliteRow;
@@ -16,6 +17,7 @@ use super::{CHUNK, Deciding, Happening};
 use crate::Error;
 use crate::deliveries::{CLAIM, Outgoing, PENDING, SUPERSEDED, as_of};
 use crate::monitors::ids_text;
+use crate::occasion::occasion_text;
 
 /// How long the messages of one outage are gathered, so that they go as one.
 const GATHER: Span = Span::from_seconds(10);
@@ -39,6 +41,24 @@ struct Made {
     index: usize,
     kind: MessageKind,
     superseded: bool,
+    held: Option<Held>,
+}
+
+/// A delivery that a maintenance window holds back.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) window: String,
+    pub(super) until: Time,
+}
+
+impl Held {
+    /// For people.
+    pub(super) fn sentence(&self) -> String {
+        format!(
+            "held back by the maintenance {:?} until {}",
+            self.window, self.until
+        )
+    }
 }
 
 impl Deciding<'_> {
@@ -56,7 +76,8 @@ impl Deciding<'_> {
         let named = self.named_channels(happenings).await?;
         let mut made: Vec<Made> = Vec::new();
         let mut superseded_before: Vec<(i64, u64, i64)> = Vec::new();
-        let mut silences: Vec<(i64, &'static str)> = Vec::new();
+        let mut silences: Vec<(i64, String)> = Vec::new();
+        let held = self.held(happenings, decision.now).await?;
         for (index, happening) in happenings.iter().enumerate() {
             let number = happening.incident.number;
             let Some(kind) = message_kind(&happening.event.what) else {
@@ -74,7 +95,12 @@ impl Deciding<'_> {
                     .collect(),
             };
             if to.is_empty() && kind == MessageKind::Triggered {
-                silences.push((happening.seq, "no channel is configured for this monitor"));
+                let why = "no channel is configured for this monitor";
+                silences.push((happening.seq, why.to_owned()));
+            }
+            let held = held.get(&happening.monitor);
+            if let Some(held) = held.filter(|_| !to.is_empty()) {
+                silences.push((happening.seq, held.sentence()));
             }
             for channel in to {
                 let prior = told.entry((channel, number)).or_default();
@@ -88,7 +114,7 @@ impl Deciding<'_> {
                     superseded_before
                         .extend(plan.superseded.iter().map(|seq| (channel, number, *seq)));
                     if !plan.send {
-                        silences.push((happening.seq, plan.reason.sentence()));
+                        silences.push((happening.seq, plan.reason.sentence().to_owned()));
                         continue;
                     }
                 }
@@ -103,6 +129,7 @@ impl Deciding<'_> {
                     index,
                     kind,
                     superseded: false,
+                    held: held.cloned(),
                 });
             }
         }
@@ -211,7 +238,31 @@ impl Deciding<'_> {
         Ok(())
     }
 
-    async fn write_silences(&mut self, silences: &[(i64, &'static str)]) -> Result<(), Error> {
+    /// The monitors among these that a maintenance window covers now.
+    async fn held(
+        &mut self,
+        happenings: &[Happening<'_>],
+        now: Time,
+    ) -> Result<BTreeMap<MonitorId, Held>, Error> {
+        let mut windows = BTreeMap::new();
+        let mut held = BTreeMap::new();
+        for happening in happenings {
+            let project = happening.incident.project;
+            if let Entry::Vacant(unread) = windows.entry(project) {
+                unread.insert(self.session.maintenance_windows(project, now).await?);
+            }
+            let cover = windows
+                .get(&project)
+                .and_then(|windows| windows.cover(&happening.incident.labels, happening.monitor, now));
+            if let Some(cover) = cover {
+                let (window, until) = (cover.name.to_owned(), cover.until);
+                held.insert(happening.monitor, Held { window, until });
+            }
+        }
+        Ok(held)
+    }
+
+    async fn write_silences(&mut self, silences: &[(i64, String)]) -> Result<(), Error> {
         for (seq, why) in silences {
             sqlx::query("UPDATE incident_event SET silence = $2 WHERE seq = $1")
                 .bind(seq)
@@ -245,7 +296,7 @@ impl Deciding<'_> {
             for made in chunk {
                 let happening = &happenings[made.index];
                 let first = waiting.insert((made.channel, happening.incident.number));
-                let together = if made.superseded {
+                let together = if made.superseded || made.held.is_some() {
                     None
                 } else {
                     outage_group(happening, made.kind, now).or_else(|| {
@@ -255,19 +306,26 @@ impl Deciding<'_> {
                         }
                     })
                 };
-                let claimed = first && together.is_none() && !made.superseded;
-                let (grouped, next_at) = match together {
-                    Some((name, leaves)) => (Some(name), leaves),
-                    None if claimed => (None, now + CLAIM),
-                    None => (None, now),
+                let claimed =
+                    first && together.is_none() && !made.superseded && made.held.is_none();
+                let (grouped, next_at) = match (together, &made.held) {
+                    (Some((name, leaves)), _) => (Some(name), leaves),
+                    (None, Some(held)) => (None, held.until),
+                    (None, None) if claimed => (None, now + CLAIM),
+                    (None, None) => (None, now),
                 };
-                rows.push((made, key(), grouped, claimed, next_at));
+                let occasion = made.held.as_ref().map(|held| Occasion::MaintenanceOver {
+                    window: held.window.clone(),
+                });
+                let occasion = occasion_text(&occasion.unwrap_or_default())?;
+                rows.push((made, key(), grouped, claimed, next_at, occasion));
             }
             let mut query = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO delivery (key, project_id, channel_id, incident_id, seq, kind, state, claim, attempts,
-                 next_at, decided_at, finished_at, grouped, detail) ",
+                 next_at, decided_at, finished_at, grouped, detail, held, occasion) ",
             );
-            query.push_values(&rows, |mut row, (made, key, grouped, claimed, next_at)| {
+            query.push_values(&rows, |mut row, (made, key, grouped, claimed, next_at, occasion)| {
+                let held = made.held.as_ref().filter(|_| !made.superseded);
                 let happening = &happenings[made.index];
                 row.push_bind(key.clone())
                     .push_bind(happening.incident.project)
@@ -282,7 +340,13 @@ impl Deciding<'_> {
                     .push_bind(now.as_micros())
                     .push_bind(made.superseded.then_some(now.as_micros()))
                     .push_bind(grouped.clone())
-                    .push_bind(made.superseded.then_some("over before it was sent"));
+                    .push_bind(if made.superseded {
+                        Some("over before it was sent".to_owned())
+                    } else {
+                        held.map(Held::sentence)
+                    })
+                    .push_bind(i64::from(held.is_some()))
+                    .push_bind(occasion.clone());
             });
             query.push(" RETURNING id");
             let returned = query
@@ -293,7 +357,7 @@ impl Deciding<'_> {
             // Numbers are given in the order of rows; the order in which they are returned is nobody's promise.
             let mut ids: Vec<i64> = returned.iter().map(|row| row.get(0)).collect();
             ids.sort_unstable();
-            for ((made, key, grouped, claimed, _), id) in rows.into_iter().zip(ids) {
+            for ((made, key, grouped, claimed, ..), id) in rows.into_iter().zip(ids) {
                 if claimed {
                     let happening = &happenings[made.index];
                     outgoing.push(happening.outgoing(made, id, key, grouped, now));
