@@ -24,9 +24,12 @@ use crate::reason::Reason;
 use crate::time::Time;
 
 mod boot;
+mod input;
 mod sweep;
 #[cfg(test)]
 mod tests;
+
+use input::{Input, apply, judges};
 
 pub use boot::{Boot, BootedMonitor};
 pub use sweep::{Sweep, SweepEnd};
@@ -376,35 +379,6 @@ impl Monitor {
     }
 }
 
-/// What waits for a decision, in the order in which it was received.
-#[derive(Clone, PartialEq, Debug)]
-enum Input {
-    Checkin(Checkin, Position),
-    Command(Command),
-}
-
-impl Input {
-    const fn at(&self) -> Time {
-        match self {
-            Input::Checkin(checkin, _) => checkin.at,
-            Input::Command(command) => command.at,
-        }
-    }
-
-    /// Applying it judges the deadlines up to here.
-    const fn lapses_until(&self) -> Time {
-        match self {
-            Input::Checkin(checkin, _) => checkin.lapses_until(),
-            Input::Command(Command {
-                at,
-                action: Action::Edit(_),
-                ..
-            }) => *at,
-            Input::Command(_) => Time::MIN,
-        }
-    }
-}
-
 /// A monitor's place in memory.
 #[derive(Clone, Debug)]
 struct Place {
@@ -632,7 +606,8 @@ impl Engine {
             .max_by_key(|silence| silence.at)
     }
 
-    /// Folds one input, or keeps it for the decision when it is news or follows what is.
+    /// Folds one input, or keeps it for the decision when it is news, when it judges a deadline (a miss that only counts
+    /// is no news, but it may lie in a hold), or when it follows what is kept.
     fn feed(&mut self, id: MonitorId, position: Position, input: impl Fn() -> Input) {
         if !self.is_above_base(id, position) {
             return;
@@ -644,9 +619,12 @@ impl Engine {
         let input = input();
         let mut after = self.place(id).map(|place| place.monitor.clone());
         let mut next = self.next_incident;
+        let judges = after
+            .as_ref()
+            .is_some_and(|monitor| judges(monitor, &input, &self.outages));
         let (events, exists) = apply(&mut after, &input, &self.outages, &mut next);
         let deleted = exists && after.is_none();
-        if events.is_empty() && !deleted {
+        if events.is_empty() && !deleted && !judges {
             if let Some(monitor) = after {
                 self.put(id, monitor, true);
             }
@@ -861,38 +839,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// One input for one monitor; says what is news, and whether the monitor existed before.
-fn apply(
-    monitor: &mut Option<Monitor>,
-    input: &Input,
-    outages: &Outages,
-    next: &mut u64,
-) -> (Vec<Event>, bool) {
-    let Some(existing) = monitor else {
-        if let Input::Command(Command {
-            action: Action::Create(settings),
-            at,
-            ..
-        }) = input
-        {
-            *monitor = Some(Monitor::new(Arc::clone(settings), *at));
-        }
-        return (Vec::new(), false);
-    };
-    let events = match input {
-        Input::Checkin(checkin, position) => existing.checkin(*checkin, *position, outages, next),
-        Input::Command(command) => existing.command(command, outages, next),
-    };
-    if matches!(
-        input,
-        Input::Command(Command {
-            action: Action::Delete,
-            ..
-        })
-    ) {
-        *monitor = None;
-    }
-    (events, true)
 }

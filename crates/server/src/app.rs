@@ -15,6 +15,7 @@ use crate::deliverer::Deliverer;
 use crate::ingest::{Ingest, RefusedLimit};
 use crate::keys::{Keys, constant_time_eq};
 use crate::loops::Loops;
+use crate::maintenance::Maintenances;
 use crate::metrics::Metrics;
 use crate::principals::Principals;
 use crate::tokens::PingTokens;
@@ -45,6 +46,8 @@ pub struct App {
     pub ingest: Ingest,
     /// The engine's memory and the way to it.
     pub engine: EngineHandle,
+    /// Maintenance windows.
+    pub maintenance: Maintenances,
     /// Messages on their way out.
     pub deliverer: Deliverer,
     /// Counts.

@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod keys;
 pub mod listen;
 pub mod loops;
+pub mod maintenance;
 pub mod metrics;
 pub mod outbound;
 pub mod pages;

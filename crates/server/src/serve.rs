@@ -22,6 +22,7 @@ use crate::ingest::{Ingest, RefusedLimit, Writer, replica};
 use crate::keys::{KeyError, Keys, random_text};
 use crate::listen::{self, Listening};
 use crate::loops::Loops;
+use crate::maintenance::Maintenances;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::outbound::guard::Lists;
@@ -120,6 +121,7 @@ pub async fn start(
     let epoch = store.take_lease(stream).await?;
     store.release_claims(clock.now()).await?;
     store.end_sessions_of_tokens().await?;
+    let maintenance = Maintenances::load(&store).await?;
     // Side by side: each waits for a thread of the database's own.
     let ((engine, settings), (known, old)) = tokio::try_join!(
         engine_loop::boot(&store),
@@ -141,6 +143,7 @@ pub async fn start(
         ping_body_limit: http::HeaderValue::from(config.ping_body_limit),
         ingest: Ingest::default(),
         engine,
+        maintenance,
         deliverer,
         metrics: Metrics::new(),
         loops: Loops::default(),

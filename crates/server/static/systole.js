@@ -26,8 +26,13 @@
     due: (past, left) => left > 0 ? `in ${countdown(left)}` : `${words(past)} overdue`,
     left: (past, left) => left > 0 ? `${countdown(left)} left` : "none left",
   };
+  const byReader = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
   const tick = () => {
     const now = Date.now() + ahead;
+    for (const time of $$("time[data-reader]:not([data-said])")) {
+      time.dataset.said = "1";
+      time.textContent = new Date(time.dateTime).toLocaleString([], byReader);
+    }
     for (const time of $$("time[data-rel]")) {
       const apart = Math.round((now - Date.parse(time.dateTime)) / 1000);
       const text = relations[time.dataset.rel]?.(Math.max(0, apart), Math.max(0, -apart));

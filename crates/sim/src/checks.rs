@@ -68,7 +68,11 @@ impl World {
                     return Err((2, "opened while another incident is open".to_owned()));
                 }
                 let again = before().any(
-                    |row| matches!(row.event.what, Happened::Triggered(old) if old.at == cause.at),
+                    // Two runs that our outage held up lapse at one instant, each for itself.
+                    |row| {
+                        matches!(row.event.what, Happened::Triggered(old)
+                        if old.at == cause.at && old.expected == cause.expected)
+                    },
                 );
                 if again {
                     return Err((

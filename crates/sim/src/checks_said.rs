@@ -16,12 +16,12 @@ use crate::world::World;
 const PATIENCE: Span = Span::from_seconds(30);
 
 impl World {
-    /// After a transaction at `now`: nothing that a window covers was let out, no storm went one by one, and only what
-    /// is open and not acknowledged was said again, not too early.
-    pub fn check_said(&mut self, now: Time) {
-        let rows = &self.db.outbox.rows;
-        let made = rows.iter().enumerate().rev().take(200).filter(|(_, row)| {
-            row.decided_at == now && !row.held && row.state != State::Superseded
+    /// After a transaction, before which there were so many rows, of which so many had been placed: nothing that a window
+    /// covers was let out, no storm went one by one, and only what is open and not acknowledged was said again, not too
+    /// early.
+    pub fn check_said(&mut self, rows: usize, placed: usize) {
+        let made = self.db.outbox.rows.iter().enumerate().filter(|(id, row)| {
+            (*id >= rows || row.placed >= placed) && !row.held && row.state != State::Superseded
         });
         let wrong = made
             .filter_map(|(id, row)| Some((row, self.wrong_with(id, row)?)))
@@ -54,7 +54,9 @@ impl World {
             });
             let before = before.count();
             if before >= DIGEST_AFTER as usize {
-                return Some(format!("it goes by itself after {before} others in ten seconds"));
+                return Some(format!(
+                    "it goes by itself after {before} others in ten seconds"
+                ));
             }
         }
         row.reminder?;
@@ -71,7 +73,7 @@ impl World {
             })
             .map(|other| other.decided_at)
             .max()?;
-        let early = REMIND_EVERY - REMIND_EVERY.divided_by(10) - Span::from_seconds(1);
+        let early = Span::from_micros(REMIND_EVERY.as_micros() * 9 / 10 - 1_000_000);
         let since = row.decided_at.since(last);
         (since < early).then(|| format!("it is said again after {since} already"))
     }

@@ -355,7 +355,7 @@ impl Database {
     }
 
     /// The deciding transaction: all of it, or nothing.
-    pub fn decide(&mut self, decision: &Decision) {
+    pub fn decide(&mut self, decision: &Decision, now: Time) {
         let mut written = Vec::new();
         for change in &decision.changes {
             for event in &change.events {
@@ -397,7 +397,8 @@ impl Database {
         );
         let none = Windows::default();
         let placing = Placing {
-            now: decision.now,
+            // The database's own time: claims must outlive a process whose clock is behind.
+            now,
             windows: if self.rules.hold(Rule::Maintenance) {
                 &self.windows
             } else {

@@ -149,6 +149,13 @@ impl World {
             quiet => {
                 it.deciding = None;
                 if let Some((engine, decision)) = it.engine.as_mut().zip(quiet) {
+                    for change in &decision.changes {
+                        if let Some(before) = engine.monitor(change.id) {
+                            let (heartbeat, settings) = (&before.heartbeat, &before.settings);
+                            let deadline = heartbeat.next_lapse(settings, engine.outages());
+                            self.truth.was_counted(change.id, deadline);
+                        }
+                    }
                     engine.install(decision);
                 }
                 self.call(process, Lane::Free, Request::Rollback(transaction));

@@ -73,8 +73,8 @@ impl World {
         }
         let it = &self.processes[process];
         if it.phase == Phase::Running && it.knows_time() && it.looks.is_multiple_of(5) {
-            let (epoch, now) = (it.epoch, self.clock(process));
-            self.call(process, Lane::Free, Request::FollowUp(epoch, now));
+            let epoch = it.epoch;
+            self.call(process, Lane::Free, Request::FollowUp(epoch));
         }
     }
 

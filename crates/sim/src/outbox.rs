@@ -242,6 +242,11 @@ impl Outbox {
         }
     }
 
+    /// How many rows there are, and how many were placed.
+    pub const fn made(&self) -> (usize, usize) {
+        (self.rows.len(), self.placed)
+    }
+
     /// What a window held back goes after all, or is not needed any more.
     pub fn let_go(&mut self, id: usize, is_dropped: bool, placing: Placing<'_>) {
         let Some(mut row) = self.rows.get(id).cloned() else {

@@ -131,7 +131,7 @@ impl World {
                 let delay = self.flush();
                 self.after(delay, Event::Execute(call));
             }
-            Request::FollowUp(epoch, _) => {
+            Request::FollowUp(epoch) => {
                 if !self.db.may_decide(*epoch) {
                     return self.reply(call, Answer::Fenced);
                 }
@@ -208,7 +208,8 @@ impl World {
             Request::Commit(transaction, decision) => {
                 let moment = self.open.get(transaction).map_or(0, |open| open.moment);
                 let from = self.db.events.len();
-                self.db.decide(decision);
+                let (rows, placed) = self.db.outbox.made();
+                self.db.decide(decision, now);
                 self.say(|| {
                     let ids: Vec<u32> = decision.changes.iter().map(|change| change.id).collect();
                     format!(
@@ -229,7 +230,7 @@ impl World {
                     from,
                 );
                 self.check_recovery();
-                self.check_said(decision.now);
+                self.check_said(rows, placed);
                 Answer::Committed(outgoing)
             }
             Request::Rollback(transaction) => {
@@ -276,19 +277,21 @@ impl World {
                 self.rules.hold(Rule::DeliveryOrder),
             )),
             Request::Finish(id, claim, finish) => {
-                if self
-                    .db
-                    .outbox
-                    .finish(*id, *claim, *finish, self.rules.hold(Rule::ClaimNumber), now)
-                {
+                if self.db.outbox.finish(
+                    *id,
+                    *claim,
+                    *finish,
+                    self.rules.hold(Rule::ClaimNumber),
+                    now,
+                ) {
                     self.stats.deliveries += 1;
                 }
                 Answer::Done
             }
-            Request::FollowUp(_, now) => {
-                let now = *now;
+            Request::FollowUp(_) => {
+                let (rows, placed) = self.db.outbox.made();
                 self.stats.said += self.db.follow_up(now);
-                self.check_said(now);
+                self.check_said(rows, placed);
                 Answer::Done
             }
         };

@@ -20,6 +20,8 @@ pub type Uid = u64;
 
 /// A true outage counts from this length on: the engine's own rule says over 10 s, by stamps that may be a little off.
 const SURELY_AN_OUTAGE: Span = Span::from_seconds(15);
+/// How much later than a row that was handed over an older one of another stream may be read.
+const HANDED_OVER: Span = Span::from_millis(500);
 /// How exactly the simulation knows when we could be reached again.
 const BLUR: Span = Span::from_seconds(1);
 
@@ -65,6 +67,7 @@ pub struct Truth {
     read: HashSet<(u32, u64)>,
     unreachable: Vec<Outage>,
     lapsed: BTreeMap<MonitorId, Vec<Lapsed>>,
+    counted: BTreeMap<MonitorId, Vec<Time>>,
 }
 
 impl Truth {
@@ -98,11 +101,19 @@ impl Truth {
                 row_at: row.at,
                 input,
             };
-            // Commands come through another stream: where the orders by stamp, by row and by commit differ, every
-            // one of them is right.
+            // Commands come through another stream: where the orders by stamp, by row and by commit differ, or may
+            // differ because the one is handed over and the other is read later, every one of them is right.
             let disagree = |old: &Told| {
+                // What is read of a monitor waits for its creation.
+                let late = if matches!(&old.input, Input::Command(command)
+                    if matches!(command.action, Action::Create(_)))
+                {
+                    Span::ZERO
+                } else {
+                    HANDED_OVER
+                };
                 old.stream != new.stream
-                    && (old.input.at() > new.input.at() || old.row_at > new.row_at)
+                    && (old.input.at() + late > new.input.at() || old.row_at + late > new.row_at)
             };
             if told.iter().rev().take(40).any(disagree) {
                 self.unclear.insert(id);
@@ -140,6 +151,15 @@ impl Truth {
         };
         let before = silence;
         if let Some(outage) = silence.row(row.at, put) {
+            // What was counted before this was known stays counted, unless its process died before it was stored.
+            for (id, counted) in &self.counted {
+                if counted
+                    .iter()
+                    .any(|at| *at >= outage.from && *at < outage.until)
+                {
+                    self.unclear.insert(*id);
+                }
+            }
             self.outages
                 .push((self.rows, Position::new(row.stream, row.seq), outage));
         }
@@ -284,6 +304,11 @@ impl Truth {
             moment: view.moment,
             vector,
         });
+    }
+
+    /// A deadline was counted as missed without news: below the threshold.
+    pub fn was_counted(&mut self, id: MonitorId, deadline: Time) {
+        self.counted.entry(id).or_default().push(deadline);
     }
 
     /// Whether every check-in acknowledged before `then` is in the log, and its row was read.

@@ -67,8 +67,8 @@ pub enum Request {
     Claim,
     /// The end of an attempt: delivery, claim, what became of it.
     Finish(usize, u32, Finish),
-    /// Say what is to be said beside the news, under an epoch, at the process's time.
-    FollowUp(u64, Time),
+    /// Say what is to be said beside the news, under an epoch.
+    FollowUp(u64),
 }
 
 /// What the database answers.

@@ -13,6 +13,7 @@ pub mod deliveries;
 mod error;
 pub mod incidents;
 pub mod log;
+pub mod maintenance;
 pub mod monitors;
 mod occasion;
 pub mod people;

@@ -598,7 +598,7 @@ fn channels_text(channels: Option<&[i64]>) -> Option<String> {
     channels.map(|ids| serde_json::Value::from(ids.to_vec()).to_string())
 }
 
-fn number(id: i64) -> Result<MonitorId, Error> {
+pub(crate) fn number(id: i64) -> Result<MonitorId, Error> {
     MonitorId::try_from(id).map_err(|_| Error::Corrupt("a monitor's number is too large"))
 }
 

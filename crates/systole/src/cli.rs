@@ -173,6 +173,9 @@ pub enum Listed {
     /// Where messages go.
     #[value(alias = "channel")]
     Channels,
+    /// Windows in which something is worked on.
+    #[value(alias = "maintenance")]
+    Maintenances,
     /// Who may use the API.
     #[value(alias = "token")]
     Tokens,

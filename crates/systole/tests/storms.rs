@@ -210,8 +210,10 @@ fn a_maintenance_keeps_states_sends_nothing_and_what_still_stands_is_sent_at_its
     let fake = Fake::start(|_| (204, String::new()));
     channel(&server, "pager", &fake, &json!({"remind_every": "1s"}));
     let make = |name: &str, team: &str| {
-        server.heartbeat_of(&json!({"kind": "heartbeat", "name": name, "schedule": {"every": "1h"},
-            "grace": "5m", "labels": {"team": team}}))
+        server.heartbeat_of(
+            &json!({"kind": "heartbeat", "name": name, "schedule": {"every": "1h"},
+            "grace": "5m", "labels": {"team": team}}),
+        )
     };
     let [stays, recovers, taken, known] =
         ["stays", "recovers", "taken", "known"].map(|name| make(name, "billing"));
@@ -225,7 +227,9 @@ fn a_maintenance_keeps_states_sends_nothing_and_what_still_stands_is_sent_at_its
             .collect()
     };
     fails(&server, &known);
-    until("the one before to be told", || (!told("known").is_empty()).then_some(()));
+    until("the one before to be told", || {
+        (!told("known").is_empty()).then_some(())
+    });
     let id = maintenance(&server, "patch day", "team=billing");
     for heartbeat in [&stays, &recovers, &taken] {
         fails(&server, heartbeat);
@@ -243,17 +247,25 @@ fn a_maintenance_keeps_states_sends_nothing_and_what_still_stands_is_sent_at_its
         .iter()
         .find(|incident| incident["monitor"]["name"] == "taken")
         .unwrap();
-    let path = format!("/incidents/{}/acknowledge", of_taken["id"].as_str().unwrap());
+    let path = format!(
+        "/incidents/{}/acknowledge",
+        of_taken["id"].as_str().unwrap()
+    );
     assert_eq!(server.api("POST", &path, &json!({})).0, 200);
     // Everything before it was decided before it: what is not held back arrives.
     fails(&server, &other);
-    until("the one that is not covered to be told", || (!told("other").is_empty()).then_some(()));
+    until("the one that is not covered to be told", || {
+        (!told("other").is_empty()).then_some(())
+    });
     for name in ["stays", "recovers", "taken"] {
         assert_eq!(told(name), Vec::<String>::new(), "{name}");
     }
     assert_eq!(told("known"), ["incident.triggered"]);
     let shown = server.shown(&format!("/monitors/{}", stays.id));
-    assert_eq!((&shown["state"], &shown["maintenance"]), (&json!("down"), &json!(true)));
+    assert_eq!(
+        (&shown["state"], &shown["maintenance"]),
+        (&json!("down"), &json!(true))
+    );
 
     let (status, ended) = server.api("POST", &format!("/maintenances/{id}/end"), &json!({}));
     assert_eq!(status, 200, "{ended}");
@@ -265,6 +277,11 @@ fn a_maintenance_keeps_states_sends_nothing_and_what_still_stands_is_sent_at_its
     assert_eq!(told("recovers"), Vec::<String>::new());
     assert_eq!(told("taken"), Vec::<String>::new());
     let said = messages(&fake);
-    let of_stays = said.iter().find(|message| message["data"]["monitor"]["name"] == "stays");
-    assert_eq!(of_stays.unwrap()["data"]["maintenance_over"]["window"], "patch day");
+    let of_stays = said
+        .iter()
+        .find(|message| message["data"]["monitor"]["name"] == "stays");
+    assert_eq!(
+        of_stays.unwrap()["data"]["maintenance_over"]["window"],
+        "patch day"
+    );
 }

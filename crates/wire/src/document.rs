@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::channel::ChannelInput;
+use crate::maintenance::{MaintenanceInput, WindowSpec};
 use crate::monitor::MonitorInput;
 use crate::problem::FieldError;
 use crate::strict::{self, shortened, suggestion};
@@ -13,7 +14,14 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 const MOST_DOCUMENTS: usize = 10_000;
 
 /// The kinds of documents, and the kinds of channels, by which a channel may be named too.
-const KINDS: [&str; 5] = ["heartbeat", "channel", "webhook", "slack", "email"];
+const KINDS: [&str; 6] = [
+    "heartbeat",
+    "channel",
+    "maintenance",
+    "webhook",
+    "slack",
+    "email",
+];
 /// Kinds of channels that a document may have as its own kind; whether the server has them is its to say.
 const CHANNEL_KINDS: [&str; 8] = [
     "webhook",
@@ -47,6 +55,8 @@ pub enum DocumentKind {
     Heartbeat,
     /// A channel. Its document has `kind: channel` and the channel's own kind as `type: webhook`, or `kind: webhook`.
     Channel,
+    /// A maintenance window.
+    Maintenance,
 }
 
 impl DocumentKind {
@@ -55,6 +65,7 @@ impl DocumentKind {
         match self {
             DocumentKind::Heartbeat => "heartbeat",
             DocumentKind::Channel => "channel",
+            DocumentKind::Maintenance => "maintenance",
         }
     }
 }
@@ -116,12 +127,12 @@ pub fn read(
     let kind = take_kind(&mut fields).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     // Only where a secret can stand: a label may well be called env.
-    let place = if kind == DocumentKind::Channel {
-        "config"
-    } else {
-        "token"
+    let place = match kind {
+        DocumentKind::Channel => Some("config"),
+        DocumentKind::Heartbeat => Some("token"),
+        DocumentKind::Maintenance => None,
     };
-    if let Some(value) = fields.get_mut(place) {
+    if let Some((place, value)) = place.and_then(|place| Some((place, fields.get_mut(place)?))) {
         resolve(value, place, secret, &mut errors);
     }
     let whole = Value::Object(fields.clone());
@@ -130,6 +141,7 @@ pub fn read(
             strict::from_value::<MonitorInput>(whole).map(|input| input.common().name.clone())
         }
         DocumentKind::Channel => strict::from_value::<ChannelInput>(whole).map(|input| input.name),
+        DocumentKind::Maintenance => strict::from_value::<MaintenanceInput>(whole).and_then(dated),
     };
     match name {
         Ok(name) if errors.is_empty() => Ok(Document { kind, name, fields }),
@@ -146,14 +158,32 @@ pub fn read(
     }
 }
 
+/// Without a start a window begins when it is made, so each apply would move it.
+fn dated(input: MaintenanceInput) -> Result<String, Vec<FieldError>> {
+    if matches!(input.when, WindowSpec::Once { start: None, .. }) {
+        let message = "is required in a document, so that applying it again changes nothing";
+        return Err(vec![FieldError::new("when.start", message)]);
+    }
+    Ok(input.name)
+}
+
 /// Decides what a document describes, and leaves in `fields` the `kind` that the API wants to see.
 fn take_kind(fields: &mut Map<String, Value>) -> Result<DocumentKind, FieldError> {
     let given = match fields.remove("kind") {
         None | Some(Value::Null) => {
-            return Err(FieldError::new("kind", "is required: heartbeat or channel"));
+            return Err(FieldError::new(
+                "kind",
+                "is required: heartbeat, channel or maintenance",
+            ));
         }
         Some(Value::String(text)) => text,
-        Some(other) => return Err(strict::mistyped("kind", "heartbeat or channel", &other)),
+        Some(other) => {
+            return Err(strict::mistyped(
+                "kind",
+                "heartbeat, channel or maintenance",
+                &other,
+            ));
+        }
     };
     let lower = given.to_ascii_lowercase();
     match lower.as_str() {
@@ -161,6 +191,7 @@ fn take_kind(fields: &mut Map<String, Value>) -> Result<DocumentKind, FieldError
             fields.insert("kind".to_owned(), Value::from("heartbeat"));
             Ok(DocumentKind::Heartbeat)
         }
+        "maintenance" => Ok(DocumentKind::Maintenance),
         "channel" => match fields.remove("type") {
             Some(Value::String(kind)) => {
                 fields.insert("kind".to_owned(), Value::from(kind.to_ascii_lowercase()));
@@ -190,7 +221,9 @@ fn take_kind(fields: &mut Map<String, Value>) -> Result<DocumentKind, FieldError
                 "kind",
                 match suggestion(&other, &KINDS) {
                     Some(kind) => format!("{other:?} is not a kind; did you mean {kind:?}?"),
-                    None => format!("{other:?} is not a kind; there are heartbeat and channel"),
+                    None => format!(
+                        "{other:?} is not a kind; there are heartbeat, channel and maintenance"
+                    ),
                 },
             ))
         }

@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod document;
 pub mod heartbeat;
 pub mod incident;
+pub mod maintenance;
 pub mod monitor;
 pub mod page;
 pub mod problem;
@@ -32,6 +33,9 @@ pub use heartbeat::{
 };
 pub use incident::{
     AcknowledgeInput, Incident, IncidentEvent, IncidentState, MonitorReference, NoteInput,
+};
+pub use maintenance::{
+    Maintenance, MaintenanceInput, MaintenancePatch, MaintenanceState, WindowSpec,
 };
 pub use monitor::{
     Monitor, MonitorCommon, MonitorDetail, MonitorInput, MonitorKind, MonitorPatch, Severity,

@@ -64,7 +64,10 @@ fn a_wrong_document_names_every_field() {
             "- a\n",
             vec!["must be an object with kind and name, not a list"],
         ),
-        ("name: a\n", vec!["kind: is required: heartbeat or channel"]),
+        (
+            "name: a\n",
+            vec!["kind: is required: heartbeat, channel or maintenance"],
+        ),
         (
             "kind: hartbeat\nname: a\n",
             vec!["kind: \"hartbeat\" is not a kind; did you mean \"heartbeat\"?"],
@@ -76,6 +79,12 @@ fn a_wrong_document_names_every_field() {
         (
             "kind: channel\nname: a\n",
             vec!["type: is required: the kind of the channel, for example webhook"],
+        ),
+        (
+            "kind: maintenance\nname: a\nselector: team=a\nwhen: {duration: 1h}\n",
+            vec![
+                "when.start: is required in a document, so that applying it again changes nothing",
+            ],
         ),
         (
             "kind: heartbeat\nname: a\nschedule: {cron: 0 2 * * *, timezoen: UTC}\ntoken: {env: NONE}\nperiod: 5m\n",

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use systole_wire::strict::{Read, from_value};
 use systole_wire::{
-    ChannelInput, DurationText, Monitor, MonitorInput, MonitorPatch, SchedulePreviewInput,
-    ScheduleSpec, TokenInput,
+    ChannelInput, DurationText, MaintenanceInput, MaintenancePatch, Monitor, MonitorInput,
+    MonitorPatch, SchedulePreviewInput, ScheduleSpec, TokenInput,
 };
 
 fn errors<T: Read>(value: Value) -> Vec<String> {
@@ -263,4 +263,48 @@ fn a_reply_is_flat_and_read_back() {
     let monitor: Monitor = serde_json::from_value(reply.clone()).unwrap();
     assert_eq!(monitor.detail.kind().as_str(), "heartbeat");
     assert_eq!(serde_json::to_value(&monitor).unwrap(), reply);
+}
+
+#[test]
+fn a_maintenance_says_when_in_one_of_two_ways() {
+    check::<MaintenanceInput>(&[
+        (json!({}), &["name: is required", "when: is required"]),
+        (
+            json!({"name": "a", "when": {"start": "2026-12-01T22:00:00Z"}, "kind": "window", "monitors": ["x", ""], "tags": "a"}),
+            &[
+                "kind: is \"window\"",
+                "when.end: is required, or duration",
+                "monitors: entry 2 is empty",
+                "tags: unknown field",
+            ],
+        ),
+        (
+            json!({"name": "a", "when": {"end": "2026-12-01T22:00:00Z", "duration": "1h"}}),
+            &["when.duration: stands beside end"],
+        ),
+        (
+            json!({"name": "a", "when": {"rrule": "FREQ=DAILY", "end": "2026-12-01T22:00:00Z"}}),
+            &[
+                "when.end: belongs to a window that comes once",
+                "when.start: is required beside rrule",
+                "when.duration: is required beside rrule",
+            ],
+        ),
+        (
+            json!({"kind": "Maintenance", "name": "a", "when": {"rrule": "FREQ=DAILY", "start": "2026-12-01T22:00", "duration": "1h", "zone": "UTC"}}),
+            &["when.zone: unknown field"],
+        ),
+        (json!({"name": "a", "when": {"duration": 3600}}), &[]),
+    ]);
+    check::<MaintenancePatch>(&[
+        (json!({}), &[]),
+        (
+            json!({"selector": null, "monitors": null, "all": null, "description": null}),
+            &[],
+        ),
+        (
+            json!({"name": null, "when": null}),
+            &["name: cannot be null", "when: cannot be null"],
+        ),
+    ]);
 }

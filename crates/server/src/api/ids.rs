@@ -17,6 +17,16 @@ pub fn delivery_id(id: i64) -> String {
     format!("dlv_{id}")
 }
 
+/// The id of a maintenance.
+pub fn maintenance_id(id: i64) -> String {
+    format!("mnt_{id}")
+}
+
+/// The maintenance of an id.
+pub fn parse_maintenance_id(text: &str) -> Option<i64> {
+    parse_id(text, "mnt")
+}
+
 /// The id of an API token.
 pub fn token_id(id: i64) -> String {
     format!("tok_{id}")
@@ -57,6 +67,7 @@ macro_rules! path_ids {
 path_ids! {
     MonitorPath(MonitorId), "monitor", parse_monitor_id;
     ChannelPath(i64), "channel", parse_channel_id;
+    MaintenancePath(i64), "maintenance", parse_maintenance_id;
     IncidentPath(u64), "incident", parse_incident_id;
     DeliveryPath(i64), "delivery", |id: &str| parse_id(id, "dlv");
     TokenPath(i64), "token", |id: &str| parse_id(id, "tok");

@@ -47,7 +47,11 @@ pub(super) fn reply(app: &App, by: &Principal, row: &MonitorRow, channels: &Chan
             .word()
             .to_owned(),
         since: time(heartbeat.map_or(row.created_at, |heartbeat| heartbeat.shown_since(now))),
-        maintenance: false,
+        maintenance: app
+            .maintenance
+            .of(row.project)
+            .cover(&row.fields.labels, row.id, now)
+            .is_some(),
         open_incident: open.map(|incident| incident_id(incident.number)),
         warnings: warnings(app, &row.fields, channels, now),
         created_at: row.created_at.to_string(),

@@ -8,7 +8,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::routes::{channels, deliveries, incidents, monitors, ping_key, schedules, tokens};
+use super::routes::{
+    channels, deliveries, incidents, maintenances, monitors, ping_key, schedules, tokens,
+};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -28,6 +30,7 @@ use crate::app::App;
         (name = "monitors", description = "What is watched, and what was heard of it"),
         (name = "channels", description = "Where messages go"),
         (name = "incidents", description = "Periods in which something was wrong"),
+        (name = "maintenances", description = "Windows in which something is worked on and nothing is sent"),
         (name = "deliveries", description = "Messages on their way"),
         (name = "tokens", description = "Who may use this API"),
         (name = "schedules", description = "What a schedule means"),
@@ -84,6 +87,17 @@ pub(super) fn annotated() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(incidents::resolve_incident))
         .routes(routes!(incidents::snooze_incident))
         .routes(routes!(incidents::note_incident))
+        .routes(routes!(
+            maintenances::create_maintenance,
+            maintenances::list_maintenances
+        ))
+        .routes(routes!(
+            maintenances::read_maintenance,
+            maintenances::update_maintenance,
+            maintenances::replace_maintenance,
+            maintenances::delete_maintenance
+        ))
+        .routes(routes!(maintenances::end_maintenance))
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::read_delivery))
         .routes(routes!(deliveries::replay_delivery))

@@ -12,6 +12,7 @@ mod frame;
 mod guard;
 mod incidents;
 mod listing;
+mod maintenance;
 mod monitor_form;
 mod monitors;
 mod overview;
@@ -75,6 +76,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/incidents/{number}/{action}", post(incidents::act))
         .route("/channels", get(channels::list).post(channels::create))
         .route("/channels/{id}/{action}", post(channels::act))
+        .route(
+            "/maintenance",
+            get(maintenance::list).post(maintenance::create),
+        )
+        .route("/maintenance/{id}/{action}", post(maintenance::act))
         .route("/static/{hash}/{name}", get(asset))
         .route("/favicon.ico", get(favicon))
         .fallback(guard::no_such_page)

@@ -77,7 +77,11 @@ pub(super) async fn show(
         description: row.fields.description.clone().into(),
         labels: overview::labels(&row.fields.labels),
         state: sentences::state(shown),
-        maintenance: false,
+        maintenance: app
+            .maintenance
+            .of(visitor.project())
+            .cover(&row.fields.labels, id, now)
+            .map(|cover| (cover.name.to_owned().into(), cover.until)),
         since: monitor.heartbeat.shown_since(now),
         why: sentences::why(&monitor, open, now).into(),
         warnings: warnings(&wire),

@@ -268,7 +268,12 @@ async fn row(
         labels: labels(&row.fields.labels),
         kind: "Heartbeat",
         state: sentences::state(heartbeat.shown(now)),
-        maintenance: false,
+        maintenance: pages
+            .app
+            .maintenance
+            .of(visitor.project())
+            .cover(&row.fields.labels, row.id, now)
+            .is_some(),
         since: heartbeat.shown_since(now),
         last: Some(monitor.last_checkin).filter(|last| *last != Time::MIN),
         took: ended.and_then(|run| run.duration),

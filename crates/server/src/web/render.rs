@@ -11,8 +11,8 @@ use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
 use super::views::{
-    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MonitorFormView,
-    MonitorView, OverviewView, SetupView, SignInView, State,
+    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MaintenanceView,
+    MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
 };
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
@@ -67,6 +67,7 @@ page!(MonitorFormPage, "monitor_form.html", MonitorFormView);
 page!(IncidentPage, "incident.html", IncidentView, rail: State);
 page!(IncidentsPage, "incidents.html", IncidentsView, state_key: &'static str);
 page!(ChannelsPage, "channels.html", ChannelsView);
+page!(MaintenancePage, "maintenance.html", MaintenanceView);
 page!(ErrorPage, "error.html", ErrorView);
 
 /// The sign-in form.
@@ -127,6 +128,11 @@ pub fn channels(view: &ChannelsView) -> String {
     rendered!(ChannelsPage, view, "channels", 0)
 }
 
+/// What is worked on, what will be.
+pub fn maintenance(view: &MaintenanceView) -> String {
+    rendered!(MaintenancePage, view, "maintenance", 5)
+}
+
 /// What went wrong.
 pub fn error(view: &ErrorView) -> String {
     rendered!(ErrorPage, view, "", 0)
@@ -180,6 +186,17 @@ fn between(start: impl Plain<Time>, end: impl Plain<Time>) -> Span {
 /// Whether a filter is the one chosen.
 fn same(chosen: &Option<State>, state: impl Plain<State>) -> bool {
     *chosen == Some(state.plain())
+}
+
+/// The choices of how a maintenance repeats: value and words.
+fn repeats() -> [(&'static str, &'static str); 5] {
+    [
+        ("once", "once"),
+        ("daily", "every day"),
+        ("weekly", "every week"),
+        ("monthly", "every month"),
+        ("rule", "by a rule"),
+    ]
 }
 
 /// Whether a link of a user may be followed: no scheme but the web's.

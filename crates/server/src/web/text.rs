@@ -160,6 +160,13 @@ impl Clock {
         TimeTag::new(time, "left", text)
     }
 
+    /// `Sun 29 Nov 02:00 UTC`, which the script says by the reader's clock.
+    pub fn there(self, time: impl Plain<Time>) -> TimeTag {
+        let time = time.plain();
+        let text = time.to_jiff().strftime("%a %-d %b %H:%M UTC").to_string();
+        TimeTag::new(time, "", text).by_reader()
+    }
+
     /// `02:14:07`, which does not change.
     pub fn at(self, time: impl Plain<Time>) -> TimeTag {
         let time = time.plain();
@@ -173,6 +180,7 @@ pub struct TimeTag {
     time: Time,
     relation: &'static str,
     text: String,
+    by_reader: bool,
 }
 
 impl TimeTag {
@@ -181,6 +189,14 @@ impl TimeTag {
             time,
             relation,
             text,
+            by_reader: false,
+        }
+    }
+
+    fn by_reader(self) -> TimeTag {
+        TimeTag {
+            by_reader: true,
+            ..self
         }
     }
 }
@@ -197,6 +213,9 @@ impl fmt::Display for TimeTag {
         )?;
         if !self.relation.is_empty() {
             write!(f, r#" data-rel="{}""#, self.relation)?;
+        }
+        if self.by_reader {
+            f.write_str(" data-reader")?;
         }
         write!(f, ">{}</time>", self.text)
     }

@@ -83,11 +83,13 @@ impl Store {
             .await
             .map_err(Error::attempted("look for what is to be said again"))?;
         let held_until = if windows_changed { Time::NEVER } else { now };
-        let held = sqlx::query("SELECT 1 FROM delivery WHERE state = 0 AND held = 1 AND next_at <= $1 LIMIT 1")
-            .bind(held_until.as_micros())
-            .fetch_optional(&mut *reader)
-            .await
-            .map_err(Error::attempted("look for what is held back"))?;
+        let held = sqlx::query(
+            "SELECT 1 FROM delivery WHERE state = 0 AND held = 1 AND next_at <= $1 LIMIT 1",
+        )
+        .bind(held_until.as_micros())
+        .fetch_optional(&mut *reader)
+        .await
+        .map_err(Error::attempted("look for what is held back"))?;
         Ok(held.is_some()
             || !reminder::due(&told(&mut reader).await?, now).is_empty()
             || !deaths(&mut reader).await?.is_empty())
@@ -291,9 +293,9 @@ impl Deciding<'_> {
             if let Entry::Vacant(unread) = windows.entry(project) {
                 unread.insert(self.session.maintenance_windows(project, now).await?);
             }
-            let cover = windows
-                .get(&project)
-                .and_then(|windows: &Windows| windows.cover(&labels, number(row.get(2)).ok()?, now));
+            let cover = windows.get(&project).and_then(|windows: &Windows| {
+                windows.cover(&labels, number(row.get(2)).ok()?, now)
+            });
             if cover.is_some() {
                 covered.insert(row.get::<i64, _>(0).cast_unsigned());
             }

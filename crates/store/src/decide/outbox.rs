@@ -251,9 +251,9 @@ impl Deciding<'_> {
             if let Entry::Vacant(unread) = windows.entry(project) {
                 unread.insert(self.session.maintenance_windows(project, now).await?);
             }
-            let cover = windows
-                .get(&project)
-                .and_then(|windows| windows.cover(&happening.incident.labels, happening.monitor, now));
+            let cover = windows.get(&project).and_then(|windows| {
+                windows.cover(&happening.incident.labels, happening.monitor, now)
+            });
             if let Some(cover) = cover {
                 let (window, until) = (cover.name.to_owned(), cover.until);
                 held.insert(happening.monitor, Held { window, until });
@@ -324,30 +324,33 @@ impl Deciding<'_> {
                 "INSERT INTO delivery (key, project_id, channel_id, incident_id, seq, kind, state, claim, attempts,
                  next_at, decided_at, finished_at, grouped, detail, held, occasion) ",
             );
-            query.push_values(&rows, |mut row, (made, key, grouped, claimed, next_at, occasion)| {
-                let held = made.held.as_ref().filter(|_| !made.superseded);
-                let happening = &happenings[made.index];
-                row.push_bind(key.clone())
-                    .push_bind(happening.incident.project)
-                    .push_bind(made.channel)
-                    .push_bind(happening.incident.number.cast_signed())
-                    .push_bind(happening.seq)
-                    .push_bind(made.kind.as_str())
-                    .push_bind(if made.superseded { SUPERSEDED } else { PENDING })
-                    .push_bind(i64::from(*claimed))
-                    .push_bind(i64::from(*claimed))
-                    .push_bind(next_at.as_micros())
-                    .push_bind(now.as_micros())
-                    .push_bind(made.superseded.then_some(now.as_micros()))
-                    .push_bind(grouped.clone())
-                    .push_bind(if made.superseded {
-                        Some("over before it was sent".to_owned())
-                    } else {
-                        held.map(Held::sentence)
-                    })
-                    .push_bind(i64::from(held.is_some()))
-                    .push_bind(occasion.clone());
-            });
+            query.push_values(
+                &rows,
+                |mut row, (made, key, grouped, claimed, next_at, occasion)| {
+                    let held = made.held.as_ref().filter(|_| !made.superseded);
+                    let happening = &happenings[made.index];
+                    row.push_bind(key.clone())
+                        .push_bind(happening.incident.project)
+                        .push_bind(made.channel)
+                        .push_bind(happening.incident.number.cast_signed())
+                        .push_bind(happening.seq)
+                        .push_bind(made.kind.as_str())
+                        .push_bind(if made.superseded { SUPERSEDED } else { PENDING })
+                        .push_bind(i64::from(*claimed))
+                        .push_bind(i64::from(*claimed))
+                        .push_bind(next_at.as_micros())
+                        .push_bind(now.as_micros())
+                        .push_bind(made.superseded.then_some(now.as_micros()))
+                        .push_bind(grouped.clone())
+                        .push_bind(if made.superseded {
+                            Some("over before it was sent".to_owned())
+                        } else {
+                            held.map(Held::sentence)
+                        })
+                        .push_bind(i64::from(held.is_some()))
+                        .push_bind(occasion.clone());
+                },
+            );
             query.push(" RETURNING id");
             let returned = query
                 .build()

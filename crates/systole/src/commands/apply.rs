@@ -17,7 +17,7 @@ use crate::out;
 /// No file of documents is larger; a device that never ends stops here.
 const LARGEST_FILE: u64 = 4 << 20;
 
-/// Reads every document, and only if all of them are right makes them so, channels first.
+/// Reads every document, and only if all of them are right makes them so: channels first, maintenances last.
 ///
 /// # Errors
 /// What is wrong with the documents, or that the server refused some.
@@ -29,8 +29,12 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
         )));
     }
     let mut documents = gather(&args.files)?;
-    // Monitors name channels, so those must exist before.
-    documents.sort_by_key(|document| document.kind != DocumentKind::Channel);
+    // Monitors name channels and maintenances name monitors, so those must exist before.
+    documents.sort_by_key(|document| match document.kind {
+        DocumentKind::Channel => 0,
+        DocumentKind::Heartbeat => 1,
+        DocumentKind::Maintenance => 2,
+    });
     let api = Api::connect(&args.connection)?;
     let mut channels = api.list("/channels", &[]).await?;
     let mut failed = false;
@@ -56,7 +60,11 @@ async fn apply(
     dry_run: bool,
 ) -> Result<String, Failure> {
     let is_channel = document.kind == DocumentKind::Channel;
-    let path = if is_channel { "/channels" } else { "/monitors" };
+    let path = match document.kind {
+        DocumentKind::Channel => "/channels",
+        DocumentKind::Heartbeat => "/monitors",
+        DocumentKind::Maintenance => "/maintenances",
+    };
     let Some(object) = find(api, document, channels).await? else {
         if dry_run {
             return Ok("would be created".to_owned());
@@ -144,8 +152,13 @@ async fn find(
     channels: &[Value],
 ) -> Result<Option<Value>, Failure> {
     let is_it = |object: &&Value| object["name"] == document.name.as_str();
-    if document.kind == DocumentKind::Channel {
-        return Ok(channels.iter().find(is_it).cloned());
+    match document.kind {
+        DocumentKind::Channel => return Ok(channels.iter().find(is_it).cloned()),
+        DocumentKind::Maintenance => {
+            let all = api.list("/maintenances", &[]).await?;
+            return Ok(all.iter().find(is_it).cloned());
+        }
+        DocumentKind::Heartbeat => {}
     }
     let query = [
         ("kind", document.kind.as_str()),

@@ -21,7 +21,8 @@ const DURATIONS: [&str; 6] = [
 pub struct Difference {
     /// Fields that differ for certain.
     pub changed: Vec<String>,
-    /// Fields that cannot be compared from here: secrets, and settings that the document no longer names.
+    /// Fields that cannot be compared from here: secrets, settings that the document no longer names, and times and
+    /// selectors of maintenances, which can be written in several ways.
     pub unsure: Vec<String>,
 }
 
@@ -40,6 +41,9 @@ pub fn difference(
                 if !found.is_null() && wanted != found {
                     difference.changed.push(field.clone());
                 }
+            }
+            "when" | "selector" | "monitors" if !is_same(field, wanted, found) => {
+                difference.unsure.push(field.clone());
             }
             "config" => compare_settings(wanted, found, &mut difference),
             "channels" if names(wanted, channel_names) == names(found, channel_names) => {}

@@ -20,6 +20,7 @@ pub async fn run(args: GetArgs) -> Result<(), Failure> {
         Listed::Incidents => ("/incidents", "incident"),
         Listed::Deliveries => ("/deliveries", "delivery"),
         Listed::Channels => ("/channels", "channel"),
+        Listed::Maintenances => ("/maintenances", "maintenance"),
         Listed::Tokens => ("/tokens", "token"),
     };
     let mut query: Vec<(&str, &str)> = Vec::new();
@@ -83,6 +84,7 @@ fn table(what: Listed, items: &[Value], now: Time) -> Table {
             "ID",
         ],
         Listed::Channels => &["NAME", "KIND", "DEFAULT", "SYSTEM", "REMINDS", "NOTES"],
+        Listed::Maintenances => &["STATE", "NAME", "COVERS", "WHEN", "ENDS", "NEXT", "NOTES"],
         Listed::Tokens => &["NAME", "ROLE", "FOR", "MADE", "LAST USED", "ID"],
     };
     let mut table = Table::new(headings);
@@ -131,6 +133,15 @@ fn table(what: Listed, items: &[Value], now: Time) -> Table {
                 plain("remind_every"),
                 notes(item),
             ],
+            Listed::Maintenances => vec![
+                plain("state"),
+                plain("name"),
+                plain("matches"),
+                window(&item["when"]),
+                when("current_end"),
+                when("next_start"),
+                notes(item),
+            ],
             Listed::Tokens => vec![
                 plain("name"),
                 plain("role"),
@@ -177,6 +188,18 @@ fn schedule(value: &Value) -> String {
     )
     .trim()
     .to_owned()
+}
+
+/// When a maintenance is: its rule, or its two ends.
+fn window(value: &Value) -> String {
+    let Some(rule) = value["rrule"].as_str() else {
+        return format!("{} to {}", said(&value["start"]), said(&value["end"]));
+    };
+    let (start, zone) = (said(&value["start"]), said(&value["timezone"]));
+    format!(
+        "{rule} from {start} for {}, {zone}",
+        said(&value["duration"])
+    )
 }
 
 /// Whatever else somebody should see: warnings, maintenance, failures that are counted.
@@ -286,6 +309,35 @@ mod tests {
                 Listed::Channels,
                 json!({"name": "ops", "kind": "webhook", "default": true, "system": false, "remind_every": "4h"}),
                 vec!["ops", "webhook", "yes", "no", "4h", "-"],
+            ),
+            (
+                Listed::Maintenances,
+                json!({"state": "planned", "name": "db", "matches": 3, "next_start": "2026-11-21T15:12:00Z",
+                       "when": {"rrule": "FREQ=DAILY", "start": "2026-01-01T02:00", "duration": "1h", "timezone": "UTC"}}),
+                vec![
+                    "planned",
+                    "db",
+                    "3",
+                    "FREQ=DAILY from 2026-01-01T02:00 for 1h, UTC",
+                    "-",
+                    "in 3 h 12 min",
+                    "-",
+                ],
+            ),
+            (
+                Listed::Maintenances,
+                json!({"state": "active", "name": "db", "matches": 0, "current_end": "2026-11-21T12:05:00Z",
+                       "when": {"start": "2026-11-21T11:00:00Z", "end": "2026-11-21T12:05:00Z"},
+                       "warnings": [{"code": "covers_nothing", "message": ""}]}),
+                vec![
+                    "active",
+                    "db",
+                    "0",
+                    "2026-11-21T11:00:00Z to 2026-11-21T12:05:00Z",
+                    "in 5 min",
+                    "-",
+                    "covers_nothing",
+                ],
             ),
             (
                 Listed::Tokens,

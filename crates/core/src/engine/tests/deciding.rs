@@ -278,6 +278,31 @@ fn a_late_checkin_of_another_stream_waits_for_the_end_of_a_hold() {
 }
 
 #[test]
+fn a_miss_that_only_counts_waits_for_the_end_of_a_hold_too() {
+    let twice = Arc::new(Settings {
+        fail_threshold: 2,
+        ..(*minutely()).clone()
+    });
+    let mut shell = Shell::with(1..2, &twice);
+    shell.tell(1, 0, Signal::Success);
+    shell.beat(1, 63);
+    // The edit is read while our stream stands still: whether the silence was ours is not known yet.
+    let edit = Action::Edit(Arc::clone(&twice));
+    shell.append(0, 72, vec![command(1, 72, edit)]);
+    assert_eq!(shell.decide_held(72), none());
+    assert_eq!(shell.engine.monitor(1).unwrap().heartbeat.failures, 0);
+    assert_eq!(shell.engine.unsettled(), 1);
+    shell.append(1, 76, Vec::new());
+    assert_eq!(shell.decide_held(76), none());
+    assert_eq!(
+        shell.engine.monitor(1).unwrap().heartbeat.failures,
+        0,
+        "it was our outage"
+    );
+    assert_eq!(shell.engine.unsettled(), 0);
+}
+
+#[test]
 fn while_no_stream_is_open_deadlines_wait_and_the_silence_counts_until_the_next() {
     let mut shell = Shell::with(1..2, &minutely());
     shell.tell(1, 0, Signal::Success);

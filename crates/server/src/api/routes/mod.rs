@@ -3,6 +3,7 @@
 pub mod channels;
 pub mod deliveries;
 pub mod incidents;
+pub mod maintenances;
 pub mod monitors;
 pub mod ping_key;
 pub mod schedules;
