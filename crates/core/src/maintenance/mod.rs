@@ -161,16 +161,6 @@ impl Windows {
         Windows(windows)
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Which window covers a monitor with these labels at an instant, and until when; windows that overlap, or begin
     /// when another ends, are one.
     pub fn cover(

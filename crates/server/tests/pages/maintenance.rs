@@ -28,7 +28,7 @@ async fn a_window_is_planned_seen_over_its_monitors_and_ended() {
             "move is planned. It covers 1 monitor.",
             "every monitor",
             "End now",
-            "2 h left",
+            " left</time>",
         ],
     );
     site.get(&monitor).await.shows(
