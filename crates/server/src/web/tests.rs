@@ -309,6 +309,19 @@ fn the_largest_views_stay_small_too() {
     let html = render::monitor(&monitor);
     assert!(html.len() < 50_000, "{} bytes", html.len());
 
+    let mut maintenance = evil_maintenance();
+    let mut row = maintenance.planned[1].clone();
+    row.name = "é".repeat(200).into();
+    row.description = "é".repeat(4_000).into();
+    row.covers = vec!["x".repeat(200).into(); 50];
+    maintenance.planned = vec![row.clone(); 10];
+    row.open = row.next.first().cloned();
+    row.next.clear();
+    maintenance.active = vec![row.clone(); 10];
+    maintenance.over = vec![row; 10];
+    let html = render::maintenance(&maintenance);
+    assert!(html.len() < 50_000, "{} bytes", html.len());
+
     let mut overview = samples::overview();
     for row in &mut overview.rows {
         row.name = "é".repeat(200).into();
