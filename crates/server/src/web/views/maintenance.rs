@@ -5,6 +5,9 @@ use systole_core::time::Time;
 use super::{FormError, Frame};
 use crate::web::text::Untrusted;
 
+/// Windows whose next times are shown.
+const UPCOMING: usize = 10;
+
 /// `GET /maintenance`. Sends `POST /maintenance` with `name`, `selector`, `all` (`on`), `start` (`2026-11-29T02:00` or empty),
 /// `timezone`, `duration`, `repeats` (`once`, `daily`, `weekly`, `monthly`, `rule`), `rule`; `POST /maintenance/{id}/end` and
 /// `/delete` without fields.
@@ -41,10 +44,10 @@ pub struct MaintenanceView {
 }
 
 impl MaintenanceView {
-    /// What will be, and what is on and comes again.
+    /// What will be, and what is on and comes again, as far as there is room.
     pub fn upcoming(&self) -> impl Iterator<Item = &WindowRow> {
         let again = self.active.iter().filter(|row| !row.next.is_empty());
-        self.planned.iter().chain(again)
+        self.planned.iter().chain(again).take(UPCOMING)
     }
 
     /// Whether something that is on comes again.
