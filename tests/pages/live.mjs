@@ -118,6 +118,10 @@ const fill = async () => {
   await ping(hostile, "/fail", Buffer.from([0x1b, 0x5b, 0x33, 0x31, 0x6d, 0xff, 0xfe, 0x3c, 0x69, 0x3e, 0x0a]));
   for (const name of ["certificate-renewal", "rotate-logs", "search-reindex", "mail-digest"]) await ping(await make(name, "1d", "1h"));
 
+  await api("POST", "/maintenances", { name: "office network", selector: "site=office", when: { duration: "2h" }, description: "The switches are replaced." });
+  await api("POST", "/maintenances", { name: "vacuum", selector: "team=billing,env in (prod-eu,prod-us)", monitors: ["db-backup"],
+    when: { rrule: "FREQ=WEEKLY;BYDAY=SU", start: "2026-11-29T02:00", duration: "2h", timezone: "Europe/Berlin" } });
+
   const taken = await incidentOf(invoice);
   await api("POST", `/incidents/${taken}/acknowledge`, { note: "Looking at the printer queue." });
   await api("POST", `/incidents/${taken}/note`, { text: "The queue has been full since the deploy; rolling back." });
@@ -140,7 +144,7 @@ const look = async () => {
   await check("door", ["/setup", "/sign-in"]);
   await page.click("text=Make the administrator");
   await page.waitForSelector("text=Nothing is watched yet");
-  await check("empty", ["/", "/incidents", "/channels", "/monitors/new"]);
+  await check("empty", ["/", "/incidents", "/maintenance", "/channels", "/monitors/new"]);
 
   const made = await fill();
   await page.click("text=Sign out");
@@ -150,7 +154,7 @@ const look = async () => {
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.waitForSelector("h1 >> text=report-weekly");
 
-  await check("pages", ["/", "/?state=up", "/?q=nothing-of-this-name", "/incidents", "/incidents?state=resolved", "/channels", "/nothing/here",
+  await check("pages", ["/", "/?state=up", "/?q=nothing-of-this-name", "/incidents", "/incidents?state=resolved", "/maintenance", "/channels", "/nothing/here",
     `/incidents/${number(made.open)}`, `/incidents/${number(made.taken)}`, "/incidents/1",
     ...["report", "backup", "late", "invoice", "queue", "legacy", "fresh", "running", "hostile"].map(name => `/monitors/${made[name].id}`),
     `/monitors/${made.backup.id}/edit`]);
@@ -167,6 +171,19 @@ const look = async () => {
   await page.goto(`${base}/channels`);
   await page.locator("li", { hasText: "pager-old" }).getByRole("button", { name: "Send a test" }).click();
   await page.waitForSelector(".notice.warning >> text=did not arrive at pager-old");
+  await page.goto(`${base}/maintenance`);
+  await page.fill("#name", "made by hand");
+  await page.fill("#selector", "site=office");
+  await page.selectOption("#repeats", "rule");
+  await page.fill("#rule", "FREQ=HOURLY");
+  await page.fill("#start", "2026-11-29T02:00");
+  await page.click("text=Plan the maintenance");
+  await page.waitForSelector("#rule-error");
+  await page.fill("#rule", "FREQ=DAILY;BYHOUR=2,14");
+  await page.click("text=Plan the maintenance");
+  await page.waitForSelector(".notice >> text=made by hand is planned. It covers 1 monitor.");
+  await page.locator("#on li", { hasText: "office network" }).getByRole("button", { name: "End now" }).click();
+  await page.waitForSelector(".notice >> text=office network is ended");
   await page.goto(`${base}/monitors/new`);
   await page.fill("#name", "made-by-hand");
   await page.fill("#schedule", "30 25 * * *");

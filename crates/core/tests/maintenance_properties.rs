@@ -153,7 +153,7 @@ impl Rule {
                     }
                 }
             }
-            day = day + 1.day();
+            day = day.tomorrow().unwrap();
         }
         let mut found = Vec::new();
         for (_, mut times) in periods {

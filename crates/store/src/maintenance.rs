@@ -257,7 +257,7 @@ impl Session<'_> {
     /// What the database says.
     pub async fn maintenance_windows(&mut self, project: i64, at: Time) -> Result<Windows, Error> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} WHERE project_id = $1 AND (over_at IS NULL OR over_at > $2)"
+            "{COLUMNS} WHERE project_id = $1 AND (over_at IS NULL OR over_at > $2) ORDER BY id"
         )))
         .bind(project)
         .bind(at.as_micros())

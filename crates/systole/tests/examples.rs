@@ -138,11 +138,13 @@ fn script(manifest: &str) -> String {
 #[test]
 fn the_examples_do_what_they_say() {
     let server = Server::start();
-    let documents =
-        ["heartbeats.yaml", "webhook.yaml"].map(|name| example(name).display().to_string());
-    for round in ["first", "again"] {
+    let documents = ["heartbeats.yaml", "webhook.yaml", "maintenance.yaml"]
+        .map(|name| example(name).display().to_string());
+    for (round, outcome) in [("first", "created"), ("again", "unchanged")] {
         for document in &documents {
-            server.client(&["apply", "-f", document]);
+            let said = server.client(&["apply", "-f", document]);
+            let every = said.lines().all(|line| line.ends_with(outcome));
+            assert!(every, "{document} applied the {round} time:\n{said}");
         }
         assert_eq!(
             server.monitor("queue-worker")["state"],
@@ -150,6 +152,9 @@ fn the_examples_do_what_they_say() {
             "applied the {round} time"
         );
     }
+    let said = server.client(&["get", "maintenances", "database upgrade", "-o", "json"]);
+    let upgrade: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(upgrade["matches"], 2, "{said}");
     for (name, manifest, variable, whole_url) in [
         (
             "invoice-generator",

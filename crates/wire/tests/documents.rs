@@ -53,6 +53,12 @@ fn kinds_are_read_in_any_case_and_secrets_are_resolved_where_they_stand() {
         json!({"secret": "whsec_x", "headers": {"Authorization": "from /run/token"}})
     );
 
+    let text = "kind: Maintenance\nname: a\nselector: team=a,!b\nwhen: {start: 2026-12-06T02:00, duration: 2h, rrule: FREQ=DAILY;BYHOUR=2}\n";
+    let document = one(text).unwrap();
+    assert_eq!(document.kind, DocumentKind::Maintenance);
+    assert_eq!(document.fields["when"]["start"], "2026-12-06T02:00");
+    assert!(!document.fields.contains_key("kind"));
+
     let document = one("kind: Slack\nname: ops\nconfig: {url: {env: HOOK_SECRET}}\n").unwrap();
     assert_eq!(document.fields["kind"], "slack");
 }

@@ -161,11 +161,6 @@ impl Windows {
         Windows(windows)
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Which window covers a monitor with these labels at an instant, and until when; windows that overlap, or begin
     /// when another ends, are one.
     pub fn cover(

@@ -57,6 +57,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("incidents", render::incidents(&samples::incidents())),
         ("channels", render::channels(&samples::channels())),
+        ("maintenance", render::maintenance(&samples::maintenance())),
+        (
+            "maintenance-empty",
+            render::maintenance(&samples::maintenance_empty()),
+        ),
         ("sign-in", render::sign_in(&samples::sign_in())),
         ("setup", render::setup(&samples::setup())),
         ("error", render::error(&samples::error())),

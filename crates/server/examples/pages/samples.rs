@@ -378,7 +378,7 @@ pub fn monitor() -> MonitorView {
         description: "Dumps the main database to the vault.".into(),
         labels: texts(&["env=prod-us"]),
         state: State::Down,
-        maintenance: false,
+        maintenance: Some(("storage move".into(), NOW + s(2_700))),
         since: ago(727),
         why: "The job reported exit status 3 at 02:08:00.".into(),
         warnings: Vec::new(),
@@ -452,6 +452,7 @@ pub fn monitor_new() -> MonitorView {
         "No channel applies to it: when it goes down, nobody is told. Make a default channel.",
     ]);
     view.open_incident = None;
+    view.maintenance = None;
     view.due = None;
     (view.runs, view.slots, view.checkins, view.incidents) = Default::default();
     view
@@ -578,6 +579,96 @@ pub fn channels() -> ChannelsView {
             field: "url",
             text: "169.254.169.254 is link-local: such addresses are never sent to.".into(),
         }],
+    }
+}
+
+pub fn maintenance() -> MaintenanceView {
+    let opening = |start: i64, end: i64, local: Option<&str>| Opening {
+        start: NOW + s(start),
+        end: NOW + s(end),
+        local: local.map(Into::into),
+    };
+    let row = |id: &str, name: &str, covers: &[&str], matches: usize| WindowRow {
+        id: id.to_owned(),
+        name: name.into(),
+        description: Untrusted::default(),
+        covers: texts(covers),
+        matches,
+        rule: None,
+        open: None,
+        next: Vec::new(),
+        ended: None,
+    };
+    let sundays = (0..5).map(|n| {
+        let start = 86_400 * (7 * n + 1);
+        opening(
+            start,
+            start + 7_200,
+            Some("Sun 22 Nov 02:00 to 04:00, Europe/Berlin"),
+        )
+    });
+    MaintenanceView {
+        frame: frame(2),
+        active: vec![WindowRow {
+            description: "The volumes move to the new array.".into(),
+            open: Some(Opening {
+                start: ago(900),
+                ..opening(0, 2_700, None)
+            }),
+            ..row("mnt_4", "storage move", &["env=prod-us", "db-backup"], 7)
+        }],
+        planned: vec![
+            WindowRow {
+                next: vec![opening(43_200, 46_800, None)],
+                ..row("mnt_3", "certificate change", &["every monitor"], 14)
+            },
+            WindowRow {
+                rule: Some("FREQ=WEEKLY;BYDAY=SU".into()),
+                next: sundays.collect(),
+                ..row(
+                    "mnt_2",
+                    "database vacuum",
+                    &["team=billing,env in (prod,staging),!legacy"],
+                    1,
+                )
+            },
+        ],
+        over: vec![WindowRow {
+            ended: Some(ago(90_000)),
+            ..row("mnt_1", "router swap", &["site=office"], 0)
+        }],
+        hidden: 3,
+        name: "kernel update".into(),
+        selector: "team=".into(),
+        all: false,
+        repeats: "rule".into(),
+        rule: "FREQ=HOURLY".into(),
+        start: "2026-11-29T02:00".into(),
+        duration: "1h".into(),
+        timezone: "Europe/Berlin".into(),
+        errors: vec![FormError {
+            field: "rule",
+            text: "HOURLY is not read here: write FREQ=DAILY with BYHOUR.".into(),
+        }],
+    }
+}
+
+pub fn maintenance_empty() -> MaintenanceView {
+    let empty = Untrusted::default;
+    MaintenanceView {
+        frame: frame(0),
+        active: Vec::new(),
+        planned: Vec::new(),
+        over: Vec::new(),
+        hidden: 0,
+        name: empty(),
+        selector: empty(),
+        repeats: empty(),
+        rule: empty(),
+        start: empty(),
+        timezone: empty(),
+        errors: Vec::new(),
+        ..maintenance()
     }
 }
 

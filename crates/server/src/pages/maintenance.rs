@@ -22,10 +22,8 @@ use crate::api::{Expected, parse_maintenance_id, read};
 use crate::web::render;
 use crate::web::views::{FormError, MaintenanceView, Opening, WindowRow};
 
-/// Windows of one list.
-const ROWS: usize = 50;
-/// Windows shown of those that are over.
-const OVER_SHOWN: usize = 10;
+/// Windows of one list: the page stays small, and the command lists all.
+const ROWS: usize = 10;
 /// Occurrences shown of one window.
 const OPENINGS: usize = 5;
 
@@ -110,7 +108,7 @@ async fn view(
     });
     let hidden = active.len().saturating_sub(ROWS)
         + planned.len().saturating_sub(ROWS)
-        + over.len().saturating_sub(OVER_SHOWN);
+        + over.len().saturating_sub(ROWS);
     let rows = |list: Vec<(Phase, WindowRow)>, most: usize| {
         list.into_iter().take(most).map(|(_, row)| row).collect()
     };
@@ -118,7 +116,7 @@ async fn view(
         frame: frame::frame(pages, visitor, Says::Nothing).await?,
         active: rows(active, ROWS),
         planned: rows(planned, ROWS),
-        over: rows(over, OVER_SHOWN),
+        over: rows(over, ROWS),
         hidden,
         name: fields.name.clone().into(),
         selector: fields.selector.clone().into(),

@@ -16,7 +16,7 @@ use super::views::{
 };
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
-const BODIES_BUDGET: usize = 8_000;
+const BODIES_BUDGET: usize = 7_000;
 /// Of one body.
 const BODY_BUDGET: usize = 3_000;
 /// Characters of a name in a list.

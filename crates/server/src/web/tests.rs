@@ -40,6 +40,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("incidents", render::incidents(&samples::incidents())),
         ("channels", render::channels(&samples::channels())),
+        ("maintenance", render::maintenance(&samples::maintenance())),
+        (
+            "maintenance, empty",
+            render::maintenance(&samples::maintenance_empty()),
+        ),
         ("sign-in", render::sign_in(&samples::sign_in())),
         ("setup", render::setup(&samples::setup())),
         ("error", render::error(&samples::error())),
@@ -97,6 +102,7 @@ fn evil_monitor() -> MonitorView {
         &mut view.schedule_words,
         &mut view.labels[0],
     ]);
+    view.maintenance = Some((EVIL.into(), samples::NOW));
     view.warnings.push(EVIL.into());
     for checkin in &mut view.checkins {
         evil(&mut [&mut checkin.kind, &mut checkin.source, &mut checkin.message]);
@@ -150,6 +156,27 @@ fn evil_channels() -> ChannelsView {
     view
 }
 
+fn evil_maintenance() -> MaintenanceView {
+    let mut view = samples::maintenance();
+    evil_frame(&mut view.frame);
+    let MaintenanceView {
+        active,
+        planned,
+        over,
+        ..
+    } = &mut view;
+    for row in active.iter_mut().chain(planned).chain(over) {
+        evil(&mut [&mut row.name, &mut row.description]);
+        row.covers = vec![EVIL.into()];
+        row.rule = Some(EVIL.into());
+        for next in &mut row.next {
+            next.local = Some(EVIL.into());
+        }
+    }
+    view.errors[0].text = EVIL.into();
+    view
+}
+
 fn assert_escaped(name: &str, html: &str) {
     assert!(
         !html.contains("<script>alert"),
@@ -179,6 +206,7 @@ fn text_of_others_is_escaped_and_its_hidden_characters_are_shown() {
         ("incident", render::incident(&evil_incident())),
         ("incidents", render::incidents(&incidents)),
         ("channels", render::channels(&evil_channels())),
+        ("maintenance", render::maintenance(&evil_maintenance())),
         ("error", render::error(&error)),
     ] {
         assert_escaped(name, &html);
@@ -203,6 +231,15 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
         &mut form.grace,
     ]);
     evil(&mut [&mut channels.name, &mut channels.url]);
+    let mut maintenance = samples::maintenance();
+    evil(&mut [
+        &mut maintenance.name,
+        &mut maintenance.selector,
+        &mut maintenance.rule,
+        &mut maintenance.start,
+        &mut maintenance.duration,
+        &mut maintenance.timezone,
+    ]);
     let mut found = samples::overview_found_nothing();
     found.query = EVIL.into();
     for (name, html) in [
@@ -210,6 +247,7 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
         ("setup", render::setup(&setup)),
         ("form", render::monitor_form(&form)),
         ("channels", render::channels(&channels)),
+        ("maintenance", render::maintenance(&maintenance)),
         ("overview", render::overview(&found)),
     ] {
         assert_escaped(name, &html);
@@ -269,6 +307,18 @@ fn the_largest_views_stay_small_too() {
     checkin.message = "x".repeat(10_000).into();
     monitor.checkins = vec![checkin; 20];
     let html = render::monitor(&monitor);
+    assert!(html.len() < 50_000, "{} bytes", html.len());
+
+    let mut maintenance = evil_maintenance();
+    let mut row = maintenance.planned[1].clone();
+    row.name = "é".repeat(200).into();
+    row.description = "é".repeat(4_000).into();
+    row.covers = vec!["x".repeat(200).into(); 50];
+    maintenance.planned = vec![row.clone(); 10];
+    row.open = row.next.first().cloned();
+    maintenance.active = vec![row.clone(); 10];
+    maintenance.over = vec![row; 10];
+    let html = render::maintenance(&maintenance);
     assert!(html.len() < 50_000, "{} bytes", html.len());
 
     let mut overview = samples::overview();

@@ -4,6 +4,7 @@
 mod channels;
 mod history;
 mod incidents;
+mod maintenances;
 mod monitors;
 mod openapi;
 mod requests;

@@ -78,7 +78,7 @@ async fn what_is_not_there_says_so_as_a_problem() {
         ),
         ("GET", "/monitors/%ff", 404, "not_found"),
         ("GET", "/monitors/mon_1/results", 501, "not_built"),
-        ("GET", "/maintenances", 501, "not_built"),
+        ("GET", "/clusters", 501, "not_built"),
         ("PUT", "/monitors", 405, "method_not_allowed"),
         ("DELETE", "/incidents/1", 405, "method_not_allowed"),
     ] {

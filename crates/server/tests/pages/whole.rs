@@ -55,7 +55,7 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
         .await;
     assert_eq!(sent.status, 200);
 
-    let page = until(&mut site, "/", ">Down<").await;
+    let page = until(&mut site, "/", "1 incident open").await;
     page.shows(
         200,
         &[

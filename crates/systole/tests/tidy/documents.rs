@@ -22,6 +22,7 @@ const REQUIRED: &[&str] = &[
     "docs/check-ins.md",
     "docs/schedules.md",
     "docs/states.md",
+    "docs/maintenance.md",
     "docs/configuration.md",
     "docs/api.md",
     "docs/openapi.json",
