@@ -151,12 +151,7 @@ pub struct ExecArgs {
     #[arg(long)]
     pub no_output: bool,
     /// The command and its arguments
-    #[arg(
-        value_name = "COMMAND",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 
@@ -314,6 +309,7 @@ mod tests {
             ("exec --ping x --timeout 5m -- sh -c true", true),
             ("exec --ping x sh -c true --timeout 5m", true),
             ("exec --ping x --timeout 0 -- true", false),
+            ("exec --ping x --timout 5m -- true", false),
             ("exec --ping x --report-timeout soon -- true", false),
             ("exec --ping x --kill-after 0s -- true", true),
             ("exec --ping x", false),

@@ -9,7 +9,6 @@ mod support;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -129,6 +128,7 @@ fn the_command_s_exit_status_is_ours_and_is_reported() {
     std::fs::write(&plain, "exit 0\n").unwrap();
     let plain = plain.to_str().unwrap();
     let folder = files.path().to_str().unwrap();
+    let (not_executable, a_folder) = (["--", plain], ["--", folder]);
     let told = "systole: the command ran longer than 100ms: it was ended by SIGTERM\n";
     let cannot = |why: &str| format!("systole: cannot run {why}\n");
     let denied = |what: &str| cannot(&format!("{what}: Permission denied (os error 13)"));
@@ -144,8 +144,8 @@ fn the_command_s_exit_status_is_ours_and_is_reported() {
         (&["--timeout", "100ms", "--", "sleep", "1000"], 124, true, told.into()),
         (&["--", "there-is-no-such-program"], 127, false, cannot("there-is-no-such-program: there is no such program")),
         (&["--", "./neither/this"], 127, false, cannot("./neither/this: there is no such program")),
-        (&["--", plain], 126, false, denied(plain)),
-        (&["--", folder], 126, false, denied(folder)),
+        (&not_executable, 126, false, denied(plain)),
+        (&a_folder, 126, false, denied(folder)),
     ];
     for (case, (arguments, status, runs, text)) in cases.into_iter().enumerate() {
         let heartbeat = server.heartbeat(&format!("case {case}"));
