@@ -337,7 +337,7 @@ fn signals_reach_the_command_and_end_it_as_they_would_without_us() {
     let data = directory();
     let server = Server::start(data.path(), &[]);
     // What a trap must end itself, since it does not get every signal.
-    let trapped = "trap 'echo got it; kill $pid; exit 7' NAME; sleep 1000 >/dev/null 2>&1 & pid=$!; : > ready; wait";
+    let trapped = "trap 'echo got it; kill $pid 2>/dev/null; exit 7' NAME; sleep 1000 >/dev/null 2>&1 & pid=$!; : > ready; wait";
     for (name, number) in [
         ("HUP", 1),
         ("INT", 2),
@@ -496,7 +496,7 @@ fn at_a_terminal_the_command_reads_and_ctrl_c_reaches_it_once() {
     let heartbeat = server.heartbeat("watched");
     let job = "trap 'echo got it >> interrupts' INT
         : > ready; read line; echo \"$line\" > line
-        : > asking; read line; echo \"$line\" > last; exit 5";
+        : > asking; until read line; do :; done; echo \"$line\" > last; exit 5";
     let mut process = at_a_terminal(&server, &heartbeat, "", files.path(), job);
     let mut keys = process.stdin.take().unwrap();
     there(files.path(), "ready");
@@ -672,8 +672,9 @@ fn a_second_signal_ends_the_reporting() {
     there(files.path(), "ready");
     signal(&process, "TERM");
     let pid = std::fs::read_to_string(files.path().join("pid")).unwrap();
+    let entry = format!("/proc/{}", pid.trim());
     until("the command's end", || {
-        (!is_running(pid.trim())).then_some(())
+        (!Path::new(&entry).exists()).then_some(())
     });
     signal(&process, "TERM");
     let (status, _, stderr) = ended(&process.wait_with_output().unwrap());
@@ -755,8 +756,12 @@ fn a_result_is_tried_again_where_that_may_help_and_not_where_it_cannot() {
         })
         .collect();
     assert_eq!(results.len(), 3);
-    let note = "systole: the command ran for 0 s; its start was not reported\n";
-    assert_eq!(results[2].body, note);
+    let note = &results[2].body;
+    assert!(
+        note.starts_with("systole: the command ran for ")
+            && note.ends_with("; its start was not reported\n"),
+        "{note}"
+    );
 
     let server = busy(usize::MAX);
     let output = exec_to(&server.url, TOKEN)
