@@ -19,6 +19,15 @@ use support::Fake;
 
 const TOKEN: &str = "c0ffee00-1111-4222-8333-444455556666";
 
+/// Flags and a script; what comes out on stdout and stderr, and what is kept.
+type Passed = (
+    &'static [&'static str],
+    &'static str,
+    Vec<u8>,
+    &'static [u8],
+    Vec<u8>,
+);
+
 /// `systole exec` that reports to this heartbeat, with flags and the command to come.
 fn exec(server: &Server, heartbeat: &Heartbeat) -> Command {
     exec_to(&server.url, &heartbeat.token)
@@ -203,7 +212,7 @@ fn output_passes_through_unchanged_and_its_end_is_reported() {
     let many = "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end";
     let many_out = [vec![b'x'; 3_000_000], b"\nend\n".to_vec()].concat();
     #[rustfmt::skip]
-    let cases: Vec<(&[&str], &str, Vec<u8>, &[u8], Vec<u8>)> = vec![
+    let cases: Vec<Passed> = vec![
         (&[], "printf '\\377\\000\\001 no line'", b"\xff\x00\x01 no line".to_vec(), b"", b"\xff\x00\x01 no line".to_vec()),
         (&[], "printf gone >&2", Vec::new(), b"gone", b"gone".to_vec()),
         (&[], many, many_out.clone(), b"", many_out[many_out.len() - 10_000..].to_vec()),
@@ -775,6 +784,30 @@ fn a_result_is_tried_again_where_that_may_help_and_not_where_it_cannot() {
             && stderr.lines().count() == 1,
         "{stderr}"
     );
+}
+
+#[test]
+fn a_server_that_asks_for_more_time_than_there_is_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let process = exec_to(&format!("http://{address}"), TOKEN)
+        .args(["--report-timeout", "1h", "--", "true"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for _ in ["start", "result"] {
+        let (mut stream, _) = listener.accept().unwrap();
+        first_line(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 503 X\r\nretry-after: 7200\r\ncontent-length: 4\r\n\r\nbusy")
+            .unwrap();
+    }
+    let line = format!(
+        "systole: the result (exit status 0) was not reported to http://{address}: the check-in was answered with \
+         status 503: busy; the server asks to wait for 7200 s, longer than --report-timeout allows\n"
+    );
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(ended(&output), (Some(0), String::new(), line));
 }
 
 #[test]

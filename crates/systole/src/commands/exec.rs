@@ -99,15 +99,15 @@ async fn run(args: ExecArgs) -> Result<u8, Failure> {
         let body = output.body(&notes, started.body_limit());
         reporter.result(ended.status(), body, until).await
     };
-    if let Err(why) = rest.attend(result).await.unwrap_or(Err(None)) {
-        let why = why.unwrap_or_else(|| reporter.why_not_yet(rest.hurried));
+    let outcome = rest.attend(result).await;
+    if let Err(why) = outcome.unwrap_or_else(|| Err(reporter.why_not_yet(rest.hurried))) {
         say(&format!(
             "the result (exit status {}) was not reported to {}: {why}",
             ended.status(),
             reporter.origin()
         ));
     }
-    rest.to_end_of(output.finished()).await;
+    rest.see_through(output.finished()).await;
     if let Some(note) = output.note() {
         say(&note);
     }
@@ -143,7 +143,7 @@ impl Rest<'_> {
     }
 
     /// Does this for as long as it takes, unless a signal asks to end.
-    async fn to_end_of(&mut self, work: impl Future<Output = ()>) {
+    async fn see_through(&mut self, work: impl Future<Output = ()>) {
         let mut work = pin!(work);
         loop {
             tokio::select! {

@@ -88,7 +88,8 @@ impl Reporter {
 
     /// Reports the start, and tries again while the command runs.
     pub async fn start(&self, mut has_ended: watch::Receiver<bool>) -> Started {
-        for tries in 0.. {
+        let mut tries = 0;
+        loop {
             let mut given_up = has_ended.clone();
             let answer = tokio::select! {
                 answer = self.target.send(&self.http, "POST", "/start", Vec::new()) => answer,
@@ -114,44 +115,36 @@ impl Reporter {
                 () = sleep(wait) => {}
                 _ = has_ended.wait_for(|ended| *ended) => return Started::Unreported,
             }
+            tries += 1;
         }
-        Started::Unreported
     }
 
-    /// Reports the result, and tries again until then.
+    /// Reports the result, and tries again for as long as it is let; until then it may be.
     ///
     /// # Errors
-    /// Why it was given up, where that is another reason than time.
-    pub async fn result(
-        &self,
-        status: u8,
-        body: Vec<u8>,
-        until: Instant,
-    ) -> Result<(), Option<String>> {
+    /// Why more tries are of no use.
+    pub async fn result(&self, status: u8, body: Vec<u8>, until: Instant) -> Result<(), String> {
         let suffix = format!("/{status}");
-        for tries in 0.. {
+        let mut tries = 0;
+        loop {
             let sent = self.target.send(&self.http, "POST", &suffix, body.clone());
-            let asked = match sent.await {
+            let (why, asked) = match sent.await {
                 Answer::Taken { .. } => return Ok(()),
-                Answer::Refused(why) => return Err(Some(why)),
-                Answer::Again { why, wait } => {
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-                    wait.unwrap_or_default()
-                }
+                Answer::Refused(why) => return Err(why),
+                Answer::Again { why, wait } => (why, wait.unwrap_or_default()),
             };
             let left = until.saturating_duration_since(Instant::now());
-            let wait = self
-                .waits
-                .after(tries)
-                .min(left / 2)
-                .max(SHORTEST_WAIT)
-                .max(asked);
-            if wait >= left {
-                return Err(None);
+            if asked > left {
+                let asked = asked.as_secs();
+                return Err(format!(
+                    "{why}; the server asks to wait for {asked} s, longer than --report-timeout allows"
+                ));
             }
-            sleep(wait).await;
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            let wait = self.waits.after(tries).min(left / 2).max(SHORTEST_WAIT);
+            sleep(wait.max(asked)).await;
+            tries += 1;
         }
-        Err(None)
     }
 
     /// Why there was no success in all the time that there was.
