@@ -38,6 +38,7 @@ look() {
   has cc || packages+=(gcc libc6-dev)
   has git || packages+=(git)
   has curl || packages+=(curl)
+  has script || packages+=(bsdutils)
   if ! has node; then
     packages+=(nodejs)
   else

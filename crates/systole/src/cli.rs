@@ -1,8 +1,10 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use systole_core::time::Span;
 
 use crate::config::ServeFlags;
 
@@ -29,6 +31,8 @@ pub enum Command {
     Serve(ServeFlags),
     /// Send one check-in
     Ping(PingArgs),
+    /// Run a command and report how it went
+    Exec(ExecArgs),
     /// Create or update monitors and channels from YAML documents
     Apply(ApplyArgs),
     /// Show monitors, incidents, deliveries, channels or tokens
@@ -41,8 +45,6 @@ pub enum Command {
     Agent(Later),
     /// Run checks from a region (not built yet)
     Probe(Later),
-    /// Run a command and report how it went (not built yet)
-    Exec(Later),
     /// Run one check now (not built yet)
     Check(Later),
     /// Say whether a fault is inside or outside the cluster (not built yet)
@@ -76,7 +78,7 @@ pub enum ReferencePage {
 #[derive(Args)]
 pub struct Later {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    _given: Vec<std::ffi::OsString>,
+    _given: Vec<OsString>,
 }
 
 /// How to reach the server.
@@ -120,6 +122,45 @@ pub struct PingArgs {
     pub message: Option<String>,
     #[arg(long, value_name = "URL", env = "SYSTOLE_SERVER", help = SERVER_HELP)]
     pub server: Option<String>,
+}
+
+/// `systole exec`.
+#[derive(Args)]
+pub struct ExecArgs {
+    /// The heartbeat's token, its ping key and slug (KEY/SLUG), or its whole URL; others can see arguments, so the
+    /// variable is safer
+    #[arg(
+        long = "ping",
+        value_name = "TOKEN|URL",
+        env = "SYSTOLE_PING",
+        hide_env_values = true
+    )]
+    pub target: String,
+    #[arg(long, value_name = "URL", env = "SYSTOLE_SERVER", help = SERVER_HELP)]
+    pub server: Option<String>,
+    /// End the command, and all that it started, when it runs longer: TERM first, KILL later
+    #[arg(long, value_name = "D", value_parser = some_time)]
+    pub timeout: Option<Span>,
+    /// From TERM to KILL when the time is over
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = Span::parse)]
+    pub kill_after: Span,
+    /// How long after the command's end its result is tried to be reported
+    #[arg(long, value_name = "D", default_value = "60s", value_parser = some_time)]
+    pub report_timeout: Span,
+    /// Report no output; the command then writes straight to where systole would
+    #[arg(long)]
+    pub no_output: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
+    pub command: Vec<OsString>,
+}
+
+/// A duration that is longer than none.
+fn some_time(text: &str) -> Result<Span, String> {
+    match Span::parse(text)? {
+        Span::ZERO => Err("it must be longer than 0".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// `systole apply`.
@@ -269,6 +310,13 @@ mod tests {
             ("schedule 6h --count 0", false),
             ("demo-receiver --once --count 2", false),
             ("exec --ping x --timeout 5m -- sh -c true", true),
+            ("exec --ping x sh -c true --timeout 5m", true),
+            ("exec --ping x --timeout 0 -- true", false),
+            ("exec --ping x --timout 5m -- true", false),
+            ("exec --ping x --report-timeout soon -- true", false),
+            ("exec --ping x --kill-after 0s -- true", true),
+            ("exec --ping x", false),
+            ("exec -- true", false),
             ("import healthchecks --key x", true),
             ("", false),
         ] {

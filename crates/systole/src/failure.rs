@@ -11,6 +11,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// It failed and everything has been said already: exit status 1.
     Told,
+    /// A command that was run for somebody ended with this status, which becomes ours.
+    Status(u8),
 }
 
 impl Failure {
@@ -33,6 +35,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Failure::Told => ExitCode::FAILURE,
+            Failure::Status(status) => ExitCode::from(status),
         }
     }
 }

@@ -15,7 +15,6 @@ fn what_is_not_built_says_so_and_is_a_wrong_usage() {
         &["agent", "--server", "x"][..],
         &["agent", "manifests"],
         &["probe"],
-        &["exec", "--ping", "x", "--", "true"],
         &["check", "https://example.com"],
         &["triage", "a/b"],
         &["import", "healthchecks"],

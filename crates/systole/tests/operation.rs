@@ -6,13 +6,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use base64::Engine as _;
 use common::http::{ask, connect, head, read};
-use common::{Server, clean, directory, serve, until};
+use common::{Server, directory, until};
 use serde_json::{Value, json};
 
 /// A check-in with a body of ten bytes, of which the server has five and waits for the others.
@@ -147,31 +146,12 @@ fn states_incidents_and_keys_survive_a_restart() {
     }
 }
 
-/// Starts the server as systemd does: the socket is its third file, and it is told so.
-fn handed_over(listener: &TcpListener, data: &Path) -> Server {
-    // The socket comes as stdin and moves: a child's other files cannot be set without unsafe code.
-    let socket = OwnedFd::from(listener.try_clone().unwrap());
-    let program = serve(data, &[]);
-    let mut command = Command::new("sh");
-    clean(&mut command);
-    command
-        .args([
-            "-c",
-            r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#,
-            "sh",
-        ])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .stdin(Stdio::from(socket));
-    Server::spawn_with_stdin(data, command)
-}
-
 #[test]
 fn a_socket_that_was_handed_over_refuses_nobody_while_the_server_restarts() {
     let data = directory();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = handed_over(&listener, data.path());
+    let server = Server::handed_over(&listener, data.path());
     assert_eq!(server.address, address);
     let heartbeat = server.heartbeat("watched");
     let path = format!("/ping/{}", heartbeat.token);
@@ -183,7 +163,7 @@ fn a_socket_that_was_handed_over_refuses_nobody_while_the_server_restarts() {
     stream
         .write_all(head("GET", &format!("{path}/fail"), "", 0).as_bytes())
         .unwrap();
-    let server = handed_over(&listener, data.path());
+    let server = Server::handed_over(&listener, data.path());
     assert_eq!(
         read(&mut BufReader::new(stream), false).unwrap().status,
         200

@@ -82,6 +82,21 @@ impl Url {
         }
     }
 
+    /// This URL with one more parameter in its query.
+    pub fn with_parameter(&self, name: &str, value: &str) -> Url {
+        let sign = if self.path.contains('?') { '&' } else { '?' };
+        let value = escaped(value);
+        Url {
+            path: format!("{}{sign}{name}={value}", self.path),
+            ..self.clone()
+        }
+    }
+
+    /// Path and query.
+    pub fn path_and_query(&self) -> &str {
+        &self.path
+    }
+
     /// Whether the way is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.encrypted
@@ -138,6 +153,8 @@ pub struct Reply {
     pub retry_after: Option<u64>,
     /// Where it points to.
     pub location: Option<String>,
+    /// How much of a check-in's body the server keeps, in bytes.
+    pub body_limit: Option<usize>,
 }
 
 /// The client; TLS is prepared when it is first needed.
@@ -253,6 +270,7 @@ where
     };
     let retry_after = text("retry-after").and_then(|seconds| seconds.trim().parse().ok());
     let location = text("location").map(str::to_owned);
+    let body_limit = text("ping-body-limit").and_then(|bytes| bytes.trim().parse().ok());
     let body = Limited::new(body, LARGEST_REPLY)
         .collect()
         .await
@@ -265,6 +283,7 @@ where
         body,
         retry_after,
         location,
+        body_limit,
     })
 }
 
@@ -331,6 +350,8 @@ mod tests {
             .unwrap()
             .join("/start");
         assert_eq!(with_query.request_target(), "/p/x/start?key=1");
+        let with_more = with_query.with_parameter("a", "b c").join("/end");
+        assert_eq!(with_more.request_target(), "/p/x/start/end?key=1&a=b%20c");
         for text in [
             "example.com",
             "ftp://example.com",

@@ -1,5 +1,6 @@
 //! How the client commands reach the server.
 
+pub mod checkin;
 pub mod http;
 mod target;
 

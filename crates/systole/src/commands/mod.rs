@@ -3,6 +3,7 @@
 mod apply;
 mod apply_diff;
 mod demo_receiver;
+mod exec;
 mod get;
 mod ping;
 mod schedule;
@@ -19,13 +20,13 @@ pub fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(flags) => serve::command(&flags),
         Command::Ping(args) => alone(ping::run(args)),
+        Command::Exec(args) => exec::command(args),
         Command::Apply(args) => alone(apply::run(args)),
         Command::Get(args) => alone(get::run(args)),
         Command::Schedule(args) => schedule::run(&args),
         Command::DemoReceiver(args) => alone(demo_receiver::run(args)),
         Command::Agent(_) => later("agent"),
         Command::Probe(_) => later("probe"),
-        Command::Exec(_) => later("exec"),
         Command::Check(_) => later("check"),
         Command::Triage(_) => later("triage"),
         Command::Import(_) => later("import"),

@@ -189,7 +189,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "SYSTOLE_PING",
-        help: "The token or URL that systole ping sends to",
+        help: "The token or URL that systole ping and systole exec report to",
     },
     Variable {
         name: "SYSTOLE_WEBHOOK_SECRET",

@@ -3,7 +3,8 @@
 pub mod http;
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -111,6 +112,25 @@ impl Server {
             data: data.to_owned(),
             said,
         }
+    }
+
+    /// Starts it as systemd does: the socket is its third file, and it is told so.
+    pub fn handed_over(listener: &TcpListener, data: &Path) -> Server {
+        // The socket comes as stdin and moves: a child's other files cannot be set without unsafe code.
+        let socket = OwnedFd::from(listener.try_clone().unwrap());
+        let program = serve(data, &[]);
+        let mut command = Command::new("sh");
+        clean(&mut command);
+        command
+            .args([
+                "-c",
+                r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$@""#,
+                "sh",
+            ])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(Stdio::from(socket));
+        Server::spawn_with_stdin(data, command)
     }
 
     /// What it has said on stderr so far.

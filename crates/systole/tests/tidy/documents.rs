@@ -20,6 +20,7 @@ const REQUIRED: &[&str] = &[
     "docs/README.md",
     "docs/quick-start.md",
     "docs/check-ins.md",
+    "docs/exec.md",
     "docs/schedules.md",
     "docs/states.md",
     "docs/maintenance.md",
