@@ -21,6 +21,10 @@ mod reply;
 mod sentences;
 mod visitor;
 
+pub use door::own_path;
+pub use listing::{Place, cursor, parse_cursor};
+pub use monitor_form::Fields as MonitorForm;
+
 use std::sync::Arc;
 
 use axum::Router;
