@@ -17,7 +17,7 @@ pub fn run(input: &[u8]) {
     channels::complete(kind, &mut config, [7; 32]);
     match Config::parse(kind, &config) {
         Ok(read) => accepted(kind, &config, &read),
-        Err(errors) => refused(&config, &errors),
+        Err(errors) => refused(kind, &config, &errors),
     }
 }
 
@@ -51,15 +51,16 @@ fn accepted(kind: &str, config: &Value, read: &Config) {
     }
 }
 
-fn refused(config: &Value, errors: &[FieldError]) {
+fn refused(kind: &str, config: &Value, errors: &[FieldError]) {
     assert!(!errors.is_empty());
     for error in errors {
-        is_said(&error.detail, 3_000);
+        is_said(&error.detail, 1_000);
         let is_known =
             error.field == "kind" || error.field == "config" || error.field.starts_with("config.");
         assert!(is_known, "{} is no field of a channel", error.field);
         if let Some(secret) = config["secret"].as_str()
             && secret.len() >= 24
+            && !kind.contains(secret)
         {
             assert!(!error.detail.contains(secret), "{error} repeats the secret");
         }

@@ -36,8 +36,10 @@ fn check_path(path: &str) {
         assert!(!key.is_empty() && (1..=100).contains(&slug.len()) && slug.chars().all(is_plain));
     }
     // An exit status is what the path ends with.
-    for signal in [target.signal(), target.signal_by_name()] {
-        if let Ok(Signal::Exit(status)) = signal {
+    let by_token = target.token().map(|_| target.signal());
+    let by_name = target.by_name().map(|_| target.signal_by_name());
+    for signal in [by_token, by_name] {
+        if let Some(Ok(Signal::Exit(status))) = signal {
             let digits = path.rsplit('/').find(|part| !part.is_empty());
             assert_eq!(
                 digits.and_then(|digits| digits.parse().ok()),

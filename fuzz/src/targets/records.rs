@@ -79,10 +79,7 @@ fn pack(records: &[CheckinRecord], at: Time) -> Vec<u8> {
     packer.finish()
 }
 
-fn record(
-    bytes: &mut Unstructured<'_>,
-    at: Time,
-) -> arbitrary::Result<CheckinRecord> {
+fn record(bytes: &mut Unstructured<'_>, at: Time) -> arbitrary::Result<CheckinRecord> {
     let signals = [
         Signal::Start,
         Signal::Success,

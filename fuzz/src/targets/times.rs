@@ -10,7 +10,7 @@ pub fn run(input: &[u8]) {
     };
     match Span::parse(text) {
         Ok(span) => duration(text, span),
-        Err(why) => is_said(&why, 500),
+        Err(why) => is_said(&why, 800),
     }
     match Time::parse(text) {
         Ok(time) => assert_eq!(
@@ -18,7 +18,7 @@ pub fn run(input: &[u8]) {
             Ok(time),
             "written and read again"
         ),
-        Err(why) => is_said(&why, 500),
+        Err(why) => is_said(&why, 800),
     }
 }
 
