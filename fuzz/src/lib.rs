@@ -34,21 +34,21 @@ const fn target(name: &'static str, run: fn(&[u8]), runs: u32, longest: u32) -> 
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    target("addresses", addresses::run, 400_000, 200),
-    target("answers", answers::run, 150_000, 2_000),
-    target("channels", channels::run, 60_000, 1_000),
-    target("checkins", checkins::run, 100_000, 500),
-    target("documents", documents::run, 50_000, 1_000),
-    target("forms", forms::run, 80_000, 500),
-    target("headers", headers::run, 200_000, 500),
-    target("queries", queries::run, 30_000, 500),
-    target("records", records::run, 150_000, 500),
-    target("requests", requests::run, 40_000, 1_000),
-    target("schedules", schedules::run, 5_000, 300),
-    target("settings", settings::run, 15_000, 1_000),
-    target("shown", shown::run, 20_000, 1_000),
-    target("signatures", signatures::run, 60_000, 500),
-    target("times", times::run, 100_000, 1_000),
+    target("addresses", addresses::run, 800_000, 200),
+    target("answers", answers::run, 500_000, 2_000),
+    target("channels", channels::run, 300_000, 1_000),
+    target("checkins", checkins::run, 500_000, 500),
+    target("documents", documents::run, 150_000, 1_000),
+    target("forms", forms::run, 300_000, 500),
+    target("headers", headers::run, 600_000, 500),
+    target("queries", queries::run, 50_000, 500),
+    target("records", records::run, 500_000, 500),
+    target("requests", requests::run, 150_000, 1_000),
+    target("schedules", schedules::run, 20_000, 300),
+    target("settings", settings::run, 40_000, 1_000),
+    target("shown", shown::run, 40_000, 1_000),
+    target("signatures", signatures::run, 400_000, 500),
+    target("times", times::run, 500_000, 1_000),
 ];
 
 #[cfg(test)]
