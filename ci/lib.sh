@@ -36,6 +36,7 @@ look() {
     cargo clippy --version >/dev/null 2>&1 || problems+=("clippy is missing: rustup component add clippy")
   fi
   has cc || packages+=(gcc libc6-dev)
+  has c++ || packages+=(g++)
   has git || packages+=(git)
   has curl || packages+=(curl)
   has script || packages+=(bsdutils)

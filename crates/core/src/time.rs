@@ -68,7 +68,20 @@ impl Time {
     pub fn parse(text: &str) -> Result<Time, String> {
         text.parse::<jiff::Timestamp>()
             .map(Time::from_jiff)
-            .map_err(|_| format!("{text:?} is not an RFC 3339 time such as 2026-11-21T02:10:00Z"))
+            .map_err(|_| {
+                format!(
+                    "{:?} is not an RFC 3339 time such as 2026-11-21T02:10:00Z",
+                    shortened(text)
+                )
+            })
+    }
+}
+
+/// At most 60 characters of what was given, for messages.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
     }
 }
 
@@ -161,7 +174,8 @@ impl Span {
     /// A sentence that names the text and the rule.
     pub fn parse(text: &str) -> Result<Span, String> {
         let wrong = |why: &str| {
-            format!("{text:?} is not a duration: {why}; write it as 90s, 5m, 1h30m or 1d")
+            let shown = shortened(text);
+            format!("{shown:?} is not a duration: {why}; write it as 90s, 5m, 1h30m or 1d")
         };
         let trimmed = text.trim();
         if trimmed.is_empty() {
@@ -310,6 +324,18 @@ mod tests {
         ] {
             let error = Span::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_given_is_repeated_shortened() {
+        for text in [" ".repeat(100_000), "\u{7}".repeat(100_000)] {
+            for error in [
+                Span::parse(&text).unwrap_err(),
+                Time::parse(&text).unwrap_err(),
+            ] {
+                assert!(error.len() < 600, "{} bytes", error.len());
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -139,7 +139,7 @@ async fn answer(
     peer: IpAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    let source = source(&app.config.trusted_proxies, peer, &request);
+    let source = source(&app.config.trusted_proxies, peer, request.headers());
     // A reference-counted copy: the request is taken apart while its path is looked at.
     let uri = request.uri().clone();
     if listening.checkins
@@ -162,20 +162,23 @@ async fn answer(
 }
 
 /// The peer, or behind a trusted proxy the last address in `X-Forwarded-For` that is not one itself.
-fn source<B>(trusted: &[IpNet], peer: IpAddr, request: &Request<B>) -> IpAddr {
+pub fn source(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if trusted.is_empty() || !is_trusted(&peer) {
         return peer;
     }
     let mut source = peer;
-    let headers: Vec<&str> = request
-        .headers()
+    let forwarded_for: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .iter()
         .filter_map(|value| value.to_str().ok())
         .collect();
-    for text in headers.iter().rev().flat_map(|header| header.rsplit(',')) {
+    for text in forwarded_for
+        .iter()
+        .rev()
+        .flat_map(|header| header.rsplit(','))
+    {
         let Some(address) = forwarded(text.trim()) else {
             break;
         };
@@ -257,7 +260,7 @@ mod tests {
                 .body(())
                 .unwrap();
             assert_eq!(
-                source(&trusted, peer.parse().unwrap(), &request),
+                source(&trusted, peer.parse().unwrap(), request.headers()),
                 expected.parse::<IpAddr>().unwrap(),
                 "{peer} {header}"
             );

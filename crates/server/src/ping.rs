@@ -13,11 +13,11 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName,
     HeaderValue, RETRY_AFTER, USER_AGENT,
 };
-use http::{Method as HttpMethod, Request, Response, StatusCode};
+use http::{HeaderMap, Method as HttpMethod, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use systole_core::engine::{MonitorId, Position};
-use systole_core::heartbeat::{Checkin, RunId, Signal};
+use systole_core::heartbeat::{Checkin, Signal};
 use systole_core::time::{Span, Time};
 use systole_store::DEFAULT_PROJECT;
 use systole_store::record::{CheckinRecord, Method};
@@ -26,8 +26,10 @@ use crate::app::App;
 use crate::provision;
 use crate::tokens::Found;
 
+mod query;
 mod route;
 
+pub use query::{parameter, run_id};
 pub use route::{Target, route};
 
 /// Of a body longer than the limit so much is read and dropped before the answer...
@@ -53,9 +55,8 @@ pub struct Remembered {
 
 impl Remembered {
     /// A connection's requests have one user agent, as a rule: it is allocated once.
-    fn user_agent(&self, request: &Request<Incoming>) -> Arc<str> {
-        let bytes = request
-            .headers()
+    pub fn user_agent(&self, headers: &HeaderMap) -> Arc<str> {
+        let bytes = headers
             .get(USER_AGENT)
             .map_or(&b""[..], HeaderValue::as_bytes);
         let mut known = self
@@ -112,11 +113,17 @@ const fn method(method: &HttpMethod) -> Option<Method> {
 }
 
 /// Why a check-in was not taken.
-enum Refusal {
+#[derive(Debug)]
+pub enum Refusal {
+    /// Nothing has this address.
     NotFound,
+    /// Something has, and the rest of the address or its query cannot be read.
     Malformed(&'static str),
+    /// It could mean two things.
     Ambiguous(&'static str),
+    /// Its token or its sender comes too often.
     TooMany(Span),
+    /// It could not be kept.
     NotDurable(crate::ingest::NotDurable),
 }
 
@@ -170,7 +177,7 @@ async fn record(
         None => Box::pin(find_by_name(app, &target, query, now)).await?,
     };
     let run = run_id(query)?;
-    let user_agent = remembered.user_agent(&request);
+    let user_agent = remembered.user_agent(request.headers());
     let mut message = if target.takes_message() {
         parameter(query, "msg").unwrap_or_default()
     } else {
@@ -278,28 +285,6 @@ async fn find_by_name(
         )),
         Err(provision::Refused::Store(error)) => Err(internal(error)),
     }
-}
-
-/// `rid`: a dashed UUID of any case.
-fn run_id(query: &str) -> Result<Option<RunId>, Refusal> {
-    if !query.contains("rid") {
-        return Ok(None);
-    }
-    let Some(text) = parameter(query, "rid") else {
-        return Ok(None);
-    };
-    let dashed = text.len() == 36;
-    match uuid::Uuid::try_parse(&text) {
-        Ok(uuid) if dashed => Ok(Some(uuid.as_u128())),
-        _ => Err(Refusal::Malformed("invalid uuid format")),
-    }
-}
-
-/// The value of a parameter, decoded.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    url::form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
 }
 
 #[derive(Default)]

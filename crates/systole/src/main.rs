@@ -1,22 +1,9 @@
-//! The binary: `systole serve` and the commands that talk to it.
-//!
-//! [`cli`] says what can be typed, [`config`] what can be set, `commands/` holds one room per client command,
-//! [`client`] how they reach the server. Nothing is decided here.
-
-mod cli;
-mod client;
-mod commands;
-mod config;
-mod failure;
-mod out;
-mod serve;
-mod table;
-mod telemetry;
-mod times;
+//! The binary: reads the command line, does what it says, and reports what went wrong.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use systole::{cli, commands};
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use http::StatusCode;
 use http::header::{CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use systole_wire::FieldError;
 use systole_wire::page::{DEFAULT_LIMIT, MOST};
@@ -109,7 +109,17 @@ pub struct Expected(pub Option<i64>);
 impl<S: Send + Sync> FromRequestParts<S> for Expected {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Expected, ApiError> {
-        let Some(header) = parts.headers.get(IF_MATCH) else {
+        Expected::of(&parts.headers)
+    }
+}
+
+impl Expected {
+    /// Of a request's headers.
+    ///
+    /// # Errors
+    /// 412 for an `If-Match` that is no revision.
+    pub fn of(headers: &HeaderMap) -> Result<Expected, ApiError> {
+        let Some(header) = headers.get(IF_MATCH) else {
             return Ok(Expected(None));
         };
         let text = header.to_str().unwrap_or_default().trim();
@@ -125,9 +135,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Expected {
         })?;
         Ok(Expected(Some(rev)))
     }
-}
 
-impl Expected {
     /// Refuses an object of another revision.
     ///
     /// # Errors

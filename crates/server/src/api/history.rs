@@ -38,7 +38,8 @@ impl CheckinCursor {
         })
     }
 
-    fn text(self) -> String {
+    /// As text, for `next`.
+    pub fn text(self) -> String {
         format!("{:x}.{}", self.position.as_u64(), self.skip)
     }
 }

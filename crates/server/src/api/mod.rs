@@ -30,7 +30,7 @@ use http::{Method, StatusCode, Uri};
 
 pub use error::ApiError;
 pub use extract::{Expected, Query, read};
-pub use fields::severity;
+pub use fields::{Channels, Written, is_same, severity};
 pub use ids::{
     channel_id, delivery_id, maintenance_id, parse_channel_id, parse_incident_id,
     parse_maintenance_id, parse_monitor_id, token_id,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use systole_core::delivery::Outcome;
 use systole_core::message::Message;
 use systole_core::time::Time;
+use systole_wire::strict::shortened;
 use url::Url;
 
 pub mod payload;
@@ -206,6 +207,7 @@ fn find(name: &str) -> Result<&'static Kind, FieldError> {
         format!("channels of kind {name} are not built yet; today there is {list}")
     } else {
         let close = suggestion(name, built.iter().chain(NOT_BUILT).copied());
+        let name = shortened(name);
         format!("{name:?} is not a kind of channel{close}; today there is {list}")
     };
     Err(FieldError::new("kind", detail))
@@ -218,7 +220,7 @@ fn checked<'v>(kind: &Kind, config: &'v Value) -> Result<&'v Map<String, Value>,
     };
     let mut errors = Vec::new();
     for (name, value) in given {
-        let field = format!("config.{name}");
+        let field = format!("config.{}", shortened(name));
         match kind.fields.iter().find(|field| field.name == name) {
             None => {
                 let close = suggestion(name, kind.fields.iter().map(|field| field.name));
@@ -248,6 +250,10 @@ fn checked<'v>(kind: &Kind, config: &'v Value) -> Result<&'v Map<String, Value>,
 
 /// `; did you mean x?` for the closest of `known`, or nothing where none is close.
 fn suggestion<'n>(given: &str, known: impl Iterator<Item = &'n str>) -> String {
+    // Comparing takes time by the length of both, and nobody mistypes so much.
+    if given.len() > 64 {
+        return String::new();
+    }
     let given = given.to_ascii_lowercase();
     let scored = known.map(|name| (strsim::osa_distance(&given, name), name));
     match scored.min() {
@@ -294,6 +300,22 @@ mod tests {
             assert!(error.contains(&format!("did you mean {close}?")), "{error}");
         }
         assert!(!errors("carrier-pigeon", &json!({}))[0].contains("did you mean"));
+    }
+
+    #[test]
+    fn what_was_given_is_repeated_shortened() {
+        let long = "x".repeat(100_000);
+        let mut config = json!({"url": long, "format": long, "headers": {}});
+        config["headers"][&long] = 1.into();
+        config[&long] = 1.into();
+        let all = [errors(&long, &json!({})), errors("webhook", &config)].concat();
+        assert_eq!(all.len(), 5);
+        for error in all {
+            assert!(error.len() < 300, "{} bytes", error.len());
+        }
+        let mut config = json!({"url": "https://a.example/", "headers": {}});
+        config["headers"]["x".repeat(1_000)] = 1.into();
+        assert!(errors("webhook", &config)[0].len() < 300);
     }
 
     #[test]

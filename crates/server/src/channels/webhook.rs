@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use systole_core::delivery::{ErrorClass, Outcome};
 use systole_core::message::Message;
 use systole_core::time::Time;
+use systole_wire::strict::shortened;
 use url::{Host, Url};
 
 use super::{Field, FieldError, Kind, Request, payload, redacted, retry_after, signature};
@@ -83,7 +84,8 @@ impl Format {
             Some("standard") => Ok(Format::Standard),
             Some("vigilmon") => Ok(Format::Vigilmon),
             _ => Err(format!(
-                "{value} is not a format; it is \"standard\" or \"vigilmon\""
+                "{} is not a format; it is \"standard\" or \"vigilmon\"",
+                shortened(&value.to_string())
             )),
         }
     }
@@ -277,25 +279,26 @@ fn read_headers(value: &Value) -> Result<Vec<(String, String)>, String> {
 }
 
 fn read_header(name: &str, value: &Value) -> Result<(String, String), String> {
+    let shown = shortened(name);
     let read = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("{name:?} is not the name of a header"))?;
+        .map_err(|_| format!("{shown:?} is not the name of a header"))?;
     let lower = read.as_str();
     let reserved = RESERVED_HEADERS.contains(&lower)
         || lower.starts_with("webhook-")
         || lower.starts_with("proxy-");
     if reserved {
-        return Err(format!("{name} is set by the sender; leave it out"));
+        return Err(format!("{shown} is set by the sender; leave it out"));
     }
     let text = value
         .as_str()
-        .ok_or_else(|| format!("the value of {name} must be a string"))?;
+        .ok_or_else(|| format!("the value of {shown} must be a string"))?;
     if text.len() > HEADER_VALUE_MOST {
         return Err(format!(
-            "the value of {name} is longer than {HEADER_VALUE_MOST} bytes"
+            "the value of {shown} is longer than {HEADER_VALUE_MOST} bytes"
         ));
     }
     HeaderValue::from_str(text)
-        .map_err(|_| format!("the value of {name} has a character that no header can hold"))?;
+        .map_err(|_| format!("the value of {shown} has a character that no header can hold"))?;
     Ok((lower.to_owned(), text.to_owned()))
 }
 

@@ -278,7 +278,10 @@ impl Outbound {
 }
 
 /// The request as hyper takes it: the path alone in the first line, the host in its header.
-fn written(request: Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+///
+/// # Errors
+/// What cannot be sent. A channel's configuration that was accepted gives no such request.
+pub fn written(request: Request) -> Result<http::Request<Full<Bytes>>, Failure> {
     let wrong = |what: &str| (ErrorClass::InvalidConfig, what.to_owned());
     let path = &request.url[Position::BeforePath..Position::AfterQuery];
     let host = &request.url[Position::BeforeHost..Position::AfterPort];
@@ -325,7 +328,7 @@ fn exchange_failure(error: &hyper::Error) -> Failure {
 }
 
 /// Text for people and for a database: what is not text is replaced, control characters become spaces.
-fn excerpt(bytes: &[u8]) -> String {
+pub fn excerpt(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut kept = String::with_capacity(text.len().min(EXCERPT_MOST));
     for c in text.chars() {

@@ -9,4 +9,4 @@ mod pool;
 #[cfg(test)]
 mod test_server;
 
-pub use client::{Limits, Outbound, Response, SendError};
+pub use client::{Limits, Outbound, Response, SendError, excerpt, written};

@@ -281,7 +281,7 @@ fn is_email(text: &str) -> bool {
 }
 
 /// Where to go afterwards: a path of ours, never another host's.
-fn own_path(next: &str) -> &str {
+pub fn own_path(next: &str) -> &str {
     let is_own = next.starts_with('/')
         && !next.starts_with("//")
         && !next.contains('\\')

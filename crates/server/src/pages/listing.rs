@@ -8,7 +8,7 @@ use systole_core::heartbeat::Shown;
 use systole_core::time::Time;
 
 /// A place in the order: since when it is in its state, then its number.
-pub(super) type Place = (Time, MonitorId);
+pub type Place = (Time, MonitorId);
 
 /// What is asked for.
 #[derive(Default)]
@@ -82,12 +82,12 @@ pub(super) fn pick(engine: &Engine, wanted: &Wanted, now: Time) -> Picked {
 }
 
 /// A place as a cursor.
-pub(super) fn cursor((since, id): Place) -> String {
+pub fn cursor((since, id): Place) -> String {
     format!("{}.{id}", since.as_micros())
 }
 
 /// The place of a cursor.
-pub(super) fn parse_cursor(text: &str) -> Option<Place> {
+pub fn parse_cursor(text: &str) -> Option<Place> {
     let (since, id) = text.split_once('.')?;
     Some((Time::from_micros(since.parse().ok()?), id.parse().ok()?))
 }

@@ -22,6 +22,10 @@ mod reply;
 mod sentences;
 mod visitor;
 
+pub use door::own_path;
+pub use listing::{Place, cursor, parse_cursor};
+pub use monitor_form::Fields as MonitorForm;
+
 use std::sync::Arc;
 
 use axum::Router;

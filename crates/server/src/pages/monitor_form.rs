@@ -26,7 +26,7 @@ use crate::web::views::{FormError, MonitorFormView};
 /// The fields of both forms.
 #[derive(Deserialize, Default, Clone)]
 #[serde(default)]
-pub(super) struct Fields {
+pub struct Fields {
     name: String,
     schedule: String,
     timezone: String,
@@ -69,7 +69,8 @@ impl Fields {
         cron
     }
 
-    fn document(&self, dialect: Option<&str>) -> Value {
+    /// As the API takes it. An edited schedule stays in its `dialect`.
+    pub fn document(&self, dialect: Option<&str>) -> Value {
         let mut document = json!({"name": self.name.trim(), "schedule": self.schedule(dialect)});
         if !self.grace.trim().is_empty() {
             document["grace"] = self.grace.trim().into();

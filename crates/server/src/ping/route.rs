@@ -109,13 +109,19 @@ impl<'a> Target<'a> {
     }
 
     /// What it says, for a known token.
-    pub(super) fn signal(&self) -> Result<Signal, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] or [`Refusal::Malformed`].
+    pub fn signal(&self) -> Result<Signal, Refusal> {
         // `/ping/{token}/` is a success too.
         suffix(self.second.filter(|second| !second.is_empty()))
     }
 
     /// What it says, by name.
-    pub(super) fn signal_by_name(&self) -> Result<Signal, Refusal> {
+    ///
+    /// # Errors
+    /// As [`Target::signal`].
+    pub fn signal_by_name(&self) -> Result<Signal, Refusal> {
         match self.third {
             Some("") => Err(Refusal::NotFound),
             third => suffix(third),

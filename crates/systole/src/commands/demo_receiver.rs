@@ -126,7 +126,7 @@ fn secret(given: Option<&str>, file: Option<&Path>) -> Result<Option<Secret>, Fa
 }
 
 /// A webhook as lines for people.
-fn describe(headers: &HeaderMap, body: &[u8], secret: Option<&Secret>, now: Time) -> String {
+pub fn describe(headers: &HeaderMap, body: &[u8], secret: Option<&Secret>, now: Time) -> String {
     let verdict = match secret {
         None => "no secret given".to_owned(),
         Some(secret) => match signature::verify(secret, headers, body, now, TOLERANCE) {

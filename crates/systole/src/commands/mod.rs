@@ -2,7 +2,7 @@
 
 mod apply;
 mod apply_diff;
-mod demo_receiver;
+pub mod demo_receiver;
 mod exec;
 mod get;
 mod ping;

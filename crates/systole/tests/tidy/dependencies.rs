@@ -22,6 +22,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("systole-sim", &["systole-core", "systole-store"]),
     (
+        "systole-fuzz",
+        &[
+            "systole",
+            "systole-core",
+            "systole-server",
+            "systole-store",
+            "systole-wire",
+        ],
+    ),
+    (
         "systole-bench",
         &["systole-core", "systole-server", "systole-store"],
     ),

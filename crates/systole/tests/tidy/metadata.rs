@@ -55,6 +55,7 @@ fn of_target(target: &toml::Value) -> Vec<((String, String), Package)> {
             "--format-version",
             "1",
             "--locked",
+            "--all-features",
             "--filter-platform",
             target.as_str().unwrap(),
         ])
