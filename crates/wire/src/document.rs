@@ -38,6 +38,8 @@ pub struct Document {
     /// Its fields as written and as the API names them, secrets resolved. Only what was written is in it, so that an
     /// apply leaves the rest alone.
     pub fields: Map<String, Value>,
+    /// The places whose values came from references, for example `config.secret`: they are not to be shown.
+    pub secrets: Vec<String>,
 }
 
 /// What a document describes.
@@ -69,7 +71,7 @@ pub enum SecretReference {
 }
 
 /// Splits a file into the JSON values of its documents; empty ones are left out, the others are numbered from
-/// 1.
+/// 1. A list of objects stands for its members: so `export -o json` writes them.
 ///
 /// # Errors
 /// Where the YAML is wrong, with the line.
@@ -93,9 +95,12 @@ pub fn split(text: &str) -> Result<Vec<(usize, Value)>, String> {
     };
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| error.to_string())?;
-    Ok((1..)
-        .zip(values.into_iter().filter(|value| !value.is_null()))
-        .collect())
+    let documents = values.into_iter().flat_map(|value| match value {
+        Value::Array(items) if items.iter().all(Value::is_object) => items,
+        Value::Null => Vec::new(),
+        other => vec![other],
+    });
+    Ok((1..).zip(documents).collect())
 }
 
 /// Reads one document and checks every field of it; `secret` finds what the references name.
@@ -115,6 +120,13 @@ pub fn read(
     };
     let kind = take_kind(&mut fields).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
+    let mut secrets = Vec::new();
+    if fields.remove("set").is_some() {
+        errors.push(FieldError::new(
+            "set",
+            "does not stand in documents; say it on the command line: systole apply --set NAME",
+        ));
+    }
     // Only where a secret can stand: a label may well be called env.
     let place = if kind == DocumentKind::Channel {
         "config"
@@ -122,7 +134,7 @@ pub fn read(
         "token"
     };
     if let Some(value) = fields.get_mut(place) {
-        resolve(value, place, secret, &mut errors);
+        resolve(value, place, secret, &mut secrets, &mut errors);
     }
     let whole = Value::Object(fields.clone());
     let name = match kind {
@@ -132,7 +144,12 @@ pub fn read(
         DocumentKind::Channel => strict::from_value::<ChannelInput>(whole).map(|input| input.name),
     };
     match name {
-        Ok(name) if errors.is_empty() => Ok(Document { kind, name, fields }),
+        Ok(name) if errors.is_empty() => Ok(Document {
+            kind,
+            name,
+            fields,
+            secrets,
+        }),
         Ok(_) => Err(errors),
         Err(more) => {
             // A reference that could not be resolved is still an object where text is wanted; once is enough.
@@ -202,11 +219,15 @@ fn resolve(
     value: &mut Value,
     path: &str,
     secret: &mut dyn FnMut(&SecretReference) -> Result<String, String>,
+    resolved: &mut Vec<String>,
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(reference) = reference(value) {
         match secret(&reference) {
-            Ok(text) => *value = Value::String(text),
+            Ok(text) => {
+                *value = Value::String(text);
+                resolved.push(path.to_owned());
+            }
             Err(message) => errors.push(FieldError::new(path, message)),
         }
         return;
@@ -218,13 +239,14 @@ fn resolve(
                     value,
                     &format!("{path}.{}", shortened(name)),
                     secret,
+                    resolved,
                     errors,
                 );
             }
         }
         Value::Array(items) => {
             for (i, value) in items.iter_mut().enumerate() {
-                resolve(value, &format!("{path}[{i}]"), secret, errors);
+                resolve(value, &format!("{path}[{i}]"), secret, resolved, errors);
             }
         }
         _ => {}

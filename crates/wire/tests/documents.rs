@@ -30,6 +30,15 @@ fn a_file_holds_several_documents_and_empty_ones_are_skipped() {
             .collect::<Vec<_>>(),
         ["heartbeat", "Channel"]
     );
+    let documents = split("[{\"kind\": \"heartbeat\"}, {\"kind\": \"channel\"}]").unwrap();
+    assert_eq!(
+        documents
+            .iter()
+            .map(|(number, value)| (*number, value["kind"].as_str().unwrap()))
+            .collect::<Vec<_>>(),
+        [(1, "heartbeat"), (2, "channel")],
+        "a list of objects stands for its members"
+    );
     assert_eq!(split("").unwrap(), []);
 }
 
@@ -52,6 +61,9 @@ fn kinds_are_read_in_any_case_and_secrets_are_resolved_where_they_stand() {
         document.fields["config"],
         json!({"secret": "whsec_x", "headers": {"Authorization": "from /run/token"}})
     );
+    let mut places = document.secrets.clone();
+    places.sort();
+    assert_eq!(places, ["config.headers.Authorization", "config.secret"]);
 
     let document = one("kind: Slack\nname: ops\nconfig: {url: {env: HOOK_SECRET}}\n").unwrap();
     assert_eq!(document.fields["kind"], "slack");
@@ -72,6 +84,12 @@ fn a_wrong_document_names_every_field() {
         (
             "kind: Endpoint\nname: a\n",
             vec!["kind: monitors of kind \"endpoint\" are not built yet"],
+        ),
+        (
+            "kind: heartbeat\nname: a\nschedule: {every: 6h}\nset: a\n",
+            vec![
+                "set: does not stand in documents; say it on the command line: systole apply --set NAME",
+            ],
         ),
         (
             "kind: channel\nname: a\n",
