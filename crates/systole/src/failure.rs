@@ -11,6 +11,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// It failed and everything has been said already: exit status 1.
     Told,
+    /// A question that is answered by the exit status could not be answered: exit status 2, as diff(1) has it.
+    Undecided(anyhow::Error),
 }
 
 impl Failure {
@@ -33,6 +35,10 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Failure::Told => ExitCode::FAILURE,
+            Failure::Undecided(error) => {
+                eprintln!("systole: {error:#}");
+                ExitCode::from(2)
+            }
         }
     }
 }

@@ -8,7 +8,9 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::routes::{channels, deliveries, incidents, monitors, ping_key, schedules, tokens};
+use super::routes::{
+    channels, deliveries, doctor, incidents, monitors, ping_key, schedules, tokens,
+};
 use crate::app::App;
 
 #[derive(OpenApi)]
@@ -31,7 +33,8 @@ use crate::app::App;
         (name = "deliveries", description = "Messages on their way"),
         (name = "tokens", description = "Who may use this API"),
         (name = "schedules", description = "What a schedule means"),
-        (name = "ping key", description = "Check-ins by name")
+        (name = "ping key", description = "Check-ins by name"),
+        (name = "doctor", description = "What is set up wrongly")
     )
 )]
 struct Document;
@@ -91,6 +94,7 @@ pub(super) fn annotated() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tokens::delete_token))
         .routes(routes!(schedules::preview_schedule))
         .routes(routes!(ping_key::read_ping_key, ping_key::make_ping_key))
+        .routes(routes!(doctor::read_doctor))
 }
 
 /// The whole description.

@@ -145,6 +145,8 @@ mod tests {
                 body: b"x".to_vec(),
                 retry_after: Some(1),
                 location: None,
+                date: None,
+                instance: None,
             })
         };
         for (status, again) in [

@@ -24,6 +24,7 @@ const REQUIRED: &[&str] = &[
     "docs/states.md",
     "docs/configuration.md",
     "docs/api.md",
+    "docs/documents.md",
     "docs/openapi.json",
     "docs/operations.md",
     "docs/security.md",

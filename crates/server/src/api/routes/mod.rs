@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod deliveries;
+pub mod doctor;
 pub mod incidents;
 pub mod monitors;
 pub mod ping_key;
