@@ -136,10 +136,12 @@ fn database(looked: Result<Identity, BackupError>, depth: Depth) -> Finding {
 fn disk(directory: &Path) -> Finding {
     match nix::sys::statvfs::statvfs(directory) {
         Ok(found) => {
-            let unit = u64::from(found.fragment_size());
+            // These numbers have other types on other systems; all of them fit here.
+            let unit = u128::from(found.fragment_size());
+            let bytes = |blocks: u128| u64::try_from(blocks * unit).unwrap_or(u64::MAX);
             space(
-                u64::from(found.blocks_available()).saturating_mul(unit),
-                u64::from(found.blocks()).saturating_mul(unit),
+                bytes(u128::from(found.blocks_available())),
+                bytes(u128::from(found.blocks())),
             )
         }
         Err(error) => Finding::warning(

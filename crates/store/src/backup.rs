@@ -3,6 +3,8 @@
 //! A copy is one file, made by SQLite from one snapshot on a connection of its own that only reads: the server goes on
 //! writing beside it. It is what a crash at that moment would have left, so starting with it needs no code of its own.
 
+mod error;
+
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,70 +14,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 use systole_core::time::Time;
 
+pub use error::BackupError;
+use error::{failed, refused};
+
 use crate::db::{FILE, lock, newest_migration};
 use crate::log::BATCH;
-
-/// Why a copy was not made, or is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// The data directory.
-    #[error(transparent)]
-    Store(#[from] crate::Error),
-    /// A file refuses.
-    #[error("cannot {attempted} {path}: {source}")]
-    File {
-        /// What was attempted.
-        attempted: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It would be overwritten.
-    #[error("{path} is there already; {advice}")]
-    Exists {
-        /// The file.
-        path: PathBuf,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// Another kind of file.
-    #[error("{path} is not a database of Systole")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Something in it is wrong.
-    #[error("{path} is damaged: {found}; use another backup")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What the database says, shortened.
-        found: String,
-    },
-    /// It was made by a newer version.
-    #[error(
-        "{path} was migrated to version {found} by a newer Systole, this one knows {known}; use the newer version"
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// Ours.
-        known: i64,
-    },
-    /// The database refuses.
-    #[error("cannot {attempted} {path}: {source}")]
-    Database {
-        /// What was attempted.
-        attempted: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// Why.
-        source: sqlx::Error,
-    },
-}
 
 /// How thoroughly a database is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +38,7 @@ pub struct Identity {
     pub version: i64,
     /// Id and check value of the key that its secrets are encrypted with; `None` before its first start.
     pub key: Option<(String, Vec<u8>)>,
-    /// Size of the file.
+    /// Size of the file, its write-ahead log included.
     pub bytes: u64,
 }
 
@@ -133,10 +76,13 @@ pub async fn back_up(directory: &Path, file: &Path) -> Result<Contents, BackupEr
             advice: "a backup is never overwritten: name a file that is not there",
         });
     }
-    let partial = Partial::make(beside(file))?;
+    let partial = Partial::make(companion(file, ".partial"))?;
     let source = database_file(directory);
     let mut connection = open(&source).await?;
-    let target = partial.path.to_string_lossy().into_owned();
+    let target = partial.path.to_str().ok_or_else(|| {
+        let source = std::io::Error::other("its name is no UTF-8, which SQLite needs");
+        refused("write", file)(source)
+    })?;
     sqlx::query("VACUUM INTO $1")
         .bind(target)
         .execute(&mut connection)
@@ -197,7 +143,7 @@ async fn identity(
     Ok(Identity {
         version,
         key: key.map(|row| (row.get(0), row.get(1))),
-        bytes: std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
+        bytes: size(file) + size(&companion(file, "-wal")),
     })
 }
 
@@ -299,7 +245,7 @@ pub async fn stage(directory: &Path, file: &Path, replace: bool) -> Result<Stage
             advice: "give --force to replace it: it is kept in a directory beside it",
         });
     }
-    let partial = Partial::make(beside(&target))?;
+    let partial = Partial::make(companion(&target, ".partial"))?;
     let copied = File::open(file).and_then(|mut from| {
         let mut to = File::options().write(true).open(&partial.path)?;
         std::io::copy(&mut from, &mut to)?;
@@ -410,18 +356,20 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // After the renaming there is nothing of this name.
         _ = std::fs::remove_file(&self.path);
-        for companion in ["-journal", "-wal", "-shm"] {
-            let mut name = self.path.clone().into_os_string();
-            name.push(companion);
-            _ = std::fs::remove_file(name);
+        for ending in ["-journal", "-wal", "-shm"] {
+            _ = std::fs::remove_file(companion(&self.path, ending));
         }
     }
 }
 
-fn beside(file: &Path) -> PathBuf {
+fn companion(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
-    name.push(".partial");
+    name.push(ending);
     PathBuf::from(name)
+}
+
+fn size(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
 }
 
 fn synced(path: &Path) -> Result<(), BackupError> {
@@ -442,53 +390,4 @@ async fn open(file: &Path) -> Result<SqliteConnection, BackupError> {
         .connect()
         .await
         .map_err(failed("open", file))
-}
-
-fn refused(attempted: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
-    let path = path.to_owned();
-    move |source| BackupError::File {
-        attempted,
-        path,
-        source,
-    }
-}
-
-/// SQLite's words for a file of another kind, and for one of which parts are missing.
-fn failed(attempted: &'static str, path: &Path) -> impl FnOnce(sqlx::Error) -> BackupError {
-    const NOT_A_DATABASE: &str = "26";
-    const CORRUPT: &str = "11";
-    let path = path.to_owned();
-    move |source| {
-        let database = source.as_database_error();
-        let code = database.and_then(|error| error.code());
-        let message = database.map(|error| error.message().to_owned());
-        match (code.as_deref(), message) {
-            (Some(NOT_A_DATABASE), _) => BackupError::Foreign { path },
-            (_, Some(message)) if message.contains("no such table: _sqlx_migrations") => {
-                BackupError::Foreign { path }
-            }
-            (Some(code), Some(found)) if code == CORRUPT || found.contains("malformed") => {
-                BackupError::Damaged { path, found }
-            }
-            _ => BackupError::Database {
-                attempted,
-                path,
-                source,
-            },
-        }
-    }
-}
-
-impl BackupError {
-    /// The same about the file that a person named.
-    fn about(mut self, file: &Path) -> BackupError {
-        match &mut self {
-            BackupError::Foreign { path }
-            | BackupError::Damaged { path, .. }
-            | BackupError::Newer { path, .. }
-            | BackupError::Database { path, .. } => file.clone_into(path),
-            BackupError::Store(_) | BackupError::File { .. } | BackupError::Exists { .. } => {}
-        }
-        self
-    }
 }

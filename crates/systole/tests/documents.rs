@@ -253,8 +253,8 @@ fn a_difference_is_shown_field_by_field_and_by_the_exit_status() {
     home.write("a.yaml", &changed.replace("6h", "2h"));
     home.documents("diff", &[]).expect(
         1,
-        "~ heartbeat one\n    channels: (none) → [\"ops\"]\n    labels: {} → {\"team\":\"billing\"}\n    \
-         schedule: {\"every\":\"6h\"} → {\"every\":\"2h\"}\n    severity: critical → warning\n",
+        "~ heartbeat one\n    channels: (none) → [\"ops\"]\n    labels.team: (none) → billing\n    \
+         schedule.every: 6h → 2h\n    severity: critical → warning\n",
     );
     home.write("a.yaml", "kind: heartbeat\nname: one\nshedule: 1\n");
     home.documents("diff", &[])

@@ -1,6 +1,8 @@
 //! `systole diff`: what an apply would change, field by field.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 use super::apply_diff::Change;
 use super::documents::{self, Emptiness};
@@ -62,8 +64,10 @@ fn shown(steps: &[Step], pruned: &[Pruned]) -> Compared {
             Action::Refused(why) => ('!', vec![out::shown(why)]),
             Action::Change { changed, unsure } => {
                 let secrets = &step.document.secrets;
-                let mut lines: Vec<String> =
-                    changed.iter().map(|change| line(change, secrets)).collect();
+                let mut lines: Vec<String> = changed
+                    .iter()
+                    .flat_map(|change| lines(change, secrets))
+                    .collect();
                 lines.extend(unsure.iter().map(|field| {
                     format!("{}: a secret, which cannot be compared", out::shown(field))
                 }));
@@ -101,6 +105,35 @@ fn created(step: &Step) -> Vec<String> {
             }
             ("token", _) => "token: (secret)".to_owned(),
             _ => format!("{}: {}", out::shown(name), value_shown(value)),
+        })
+        .collect()
+}
+
+/// A line for each part that differs: a schedule and labels have several.
+fn lines(change: &Change, secrets: &[String]) -> Vec<String> {
+    if !matches!(change.field.as_str(), "schedule" | "labels") {
+        return vec![line(change, secrets)];
+    }
+    let parts = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (from, mut to) = (parts(&change.from), parts(&change.to));
+    if to.contains_key("cron") {
+        for (name, default) in [("timezone", "UTC"), ("dialect", "classic")] {
+            to.entry(name).or_insert_with(|| Value::from(default));
+        }
+    }
+    let names: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let differing = names
+        .into_iter()
+        .filter(|name| from.get(*name) != to.get(*name));
+    differing
+        .map(|name| {
+            let part = |value: &Map<String, Value>| value.get(name).cloned().unwrap_or_default();
+            let change = Change {
+                field: format!("{}.{name}", change.field),
+                from: part(&from),
+                to: part(&to),
+            };
+            line(&change, secrets)
         })
         .collect()
 }
@@ -175,6 +208,17 @@ mod tests {
         let made = json!({"kind": "webhook", "name": "x", "config": {"url": "https://hidden.test", "headers": {"a": "hidden"}}});
         let changed = vec![
             change("default", json!(true), json!(false)),
+            change(
+                "schedule",
+                json!({"cron": "0 2 * * *", "timezone": "UTC", "dialect": "classic"}),
+                json!({"cron": "0 3 * * *"}),
+            ),
+            change(
+                "schedule",
+                json!({"every": "6h"}),
+                json!({"cron": "0 3 * * *", "dialect": "kubernetes"}),
+            ),
+            change("labels", json!({"a": "1", "b": "2"}), json!({"b": "3"})),
             change("description", json!(""), json!("a\u{1b}[31mb\nc")),
             change(
                 "config.url",
@@ -223,6 +267,13 @@ mod tests {
     config: headers, url
 ~ channel ops\\u{1b}[2J
     default: true → false
+    schedule.cron: 0 2 * * * → 0 3 * * *
+    schedule.cron: (none) → 0 3 * * *
+    schedule.dialect: (none) → kubernetes
+    schedule.every: 6h → (none)
+    schedule.timezone: (none) → UTC
+    labels.a: 1 → (none)
+    labels.b: 2 → 3
     description: \"\" → a\\u{1b}[31mb\\nc
     config.url: (not shown) → (not shown)
     config.headers: (none) → (not shown)

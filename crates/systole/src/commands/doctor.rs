@@ -317,7 +317,7 @@ async fn tested(api: &Api, channel: &Value) -> Finding {
             Finding::problem(
                 &check,
                 format!("a test message was not taken{status}: {why}"),
-                "what it says would reach nobody; docs/operations.md explains the classes of failures",
+                "mend the channel: docs/operations.md says what the failures mean",
             )
         }
         Err(error) => Finding::problem(
@@ -369,10 +369,14 @@ fn text(findings: &[Finding]) -> String {
             text.push_str(&format!("         {}\n", out::shown(advice)));
         }
     }
+    let counted = |level, word| {
+        let count = count(findings, level);
+        format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+    };
     text.push_str(&format!(
-        "{} problems, {} warnings\n",
-        count(findings, Level::Problem),
-        count(findings, Level::Warning)
+        "{}, {}\n",
+        counted(Level::Problem, "problem"),
+        counted(Level::Warning, "warning")
     ));
     text
 }
@@ -407,7 +411,7 @@ mod tests {
         ];
         assert_eq!(
             text(&findings),
-            "ok       server: answers\nwarning  channel a\\u{1b}[2J: not\\nthere\n         look\n0 problems, 1 warnings\n"
+            "ok       server: answers\nwarning  channel a\\u{1b}[2J: not\\nthere\n         look\n0 problems, 1 warning\n"
         );
         assert_eq!(json(&findings)["warnings"], 1);
     }

@@ -184,7 +184,7 @@ impl Export {
     /// Puts references in the place of secrets, however deep they stand.
     fn refer(&mut self, value: &mut Value, place: &str, whose: &[&str; 2], path: &[&str]) {
         match value {
-            Value::String(text) if text == REDACTED => {
+            Value::String(text) if text.contains(REDACTED) => {
                 let parts: Vec<&str> = whose.iter().chain(path).copied().collect();
                 let what = format!("{place} of {} {}", whose[0], whose[1]);
                 *value = json!({"env": self.variable(&parts, what, None)});
