@@ -241,14 +241,23 @@ pub enum DbCommand {
 /// Which installation's files, as `systole serve` finds them.
 #[derive(Args)]
 pub struct PlaceArgs {
-    /// The server's data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "The server's data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]"
+    )]
     pub data_dir: Option<String>,
-    /// The key file [env: SYSTOLE_KEY_FILE] [default: key in the data directory]
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The key file [env: SYSTOLE_KEY_FILE] [default: key in the data directory]"
+    )]
     pub key_file: Option<String>,
-    /// The server's configuration file [env: SYSTOLE_CONFIG] [default: ./systole.toml where it exists]
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration file [env: SYSTOLE_CONFIG] [default: ./systole.toml where it exists]"
+    )]
     pub config: Option<PathBuf>,
 }
 
