@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use serde_json::Value;
-use systole_wire::document::DocumentKind;
 
 use super::documents::{self, Emptiness};
 use super::plan::{self, Action, Pruned, Step};
@@ -108,10 +107,7 @@ fn would(step: &Step) -> Result<String, String> {
 
 /// Makes one document so; the sentence says what that took.
 async fn perform(api: &Api, step: &Step, set: &str) -> Result<Result<String, String>, Failure> {
-    let path = match step.document.kind {
-        DocumentKind::Channel => "/channels",
-        DocumentKind::Heartbeat => "/monitors",
-    };
+    let path = plan::path(step.document.kind);
     let mut fields = step.document.fields.clone();
     let (changed, unsure) = match &step.action {
         Action::Refused(why) => return Ok(Err(why.clone())),

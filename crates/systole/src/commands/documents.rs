@@ -58,7 +58,10 @@ pub fn gather(given: &[PathBuf], emptiness: Emptiness) -> Result<Vec<Document>, 
     if documents.is_empty() {
         return Err(Failure::failed("there are no documents in what was given"));
     }
-    documents.sort_by_key(|document| document.kind != DocumentKind::Channel);
+    documents.sort_by_key(|document| match document.kind {
+        DocumentKind::Channel => 0,
+        DocumentKind::Heartbeat => 1,
+    });
     Ok(documents)
 }
 

@@ -77,6 +77,14 @@ impl Pruned {
     }
 }
 
+/// Where objects of a kind are found.
+pub fn path(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Channel => "/channels",
+        DocumentKind::Heartbeat => "/monitors",
+    }
+}
+
 /// Refuses a name that no set can have.
 ///
 /// # Errors
@@ -128,19 +136,17 @@ async fn find(
     channels: &[Value],
 ) -> Result<Option<Value>, Failure> {
     let is_it = |object: &&Value| object["name"] == document.name.as_str();
-    if document.kind == DocumentKind::Channel {
-        return Ok(channels.iter().find(is_it).cloned());
+    match document.kind {
+        DocumentKind::Channel => Ok(channels.iter().find(is_it).cloned()),
+        DocumentKind::Heartbeat => {
+            let query = [
+                ("kind", document.kind.as_str()),
+                ("name", document.name.as_str()),
+            ];
+            let found = api.list(path(document.kind), &query).await?;
+            Ok(found.iter().find(is_it).cloned())
+        }
     }
-    let query = [
-        ("kind", document.kind.as_str()),
-        ("name", document.name.as_str()),
-    ];
-    Ok(api
-        .list("/monitors", &query)
-        .await?
-        .iter()
-        .find(is_it)
-        .cloned())
 }
 
 fn step(
