@@ -1,5 +1,6 @@
 //! What the parts of a running server share.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -26,6 +27,10 @@ pub struct App {
     pub config: Config,
     /// How it is reached: `config.base_url`, or made from the listening address. Without a slash at the end.
     pub base_url: String,
+    /// Another at every start, so that one can see which process answers.
+    pub instance: String,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// The time.
     pub clock: Clock,
     /// The database.

@@ -4,9 +4,12 @@ use http::StatusCode;
 
 use crate::app::App;
 
+/// The header of `/healthz` that says which process answers.
+pub const INSTANCE: &str = "systole-instance";
+
 /// 200 while the process lives.
-pub const fn live() -> (StatusCode, &'static str) {
-    (StatusCode::OK, "ok\n")
+pub fn live(app: &App) -> (StatusCode, [(&'static str, String); 1], &'static str) {
+    (StatusCode::OK, [(INSTANCE, app.instance.clone())], "ok\n")
 }
 
 /// 200 once the states are loaded and every loop has run; else 503 with a reason a line, free of addresses and

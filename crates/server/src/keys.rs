@@ -85,7 +85,26 @@ impl Keys {
                 .map_err(failed)?;
             made.sync_all().map_err(failed)?;
         }
-        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        Keys::read(given, file, data_dir)
+    }
+
+    /// The same, but none is made where it is missing.
+    ///
+    /// # Errors
+    /// [`KeyError`], each in one line.
+    pub fn read(
+        given: Option<&[u8; 32]>,
+        file: Option<&Path>,
+        data_dir: &Path,
+    ) -> Result<Keys, KeyError> {
+        if let Some(secret) = given {
+            return Ok(Keys::new(secret));
+        }
+        let path = file.map_or_else(|| data_dir.join("key"), Path::to_owned);
+        let text = std::fs::read_to_string(&path).map_err(|source| KeyError::File {
+            path: path.display().to_string(),
+            source,
+        })?;
         Keys::from_text(&text, &path.display().to_string())
     }
 

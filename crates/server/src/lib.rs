@@ -8,11 +8,13 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod backup;
 pub mod channels;
 pub mod clock;
 pub mod compose;
 pub mod config;
 pub mod deliverer;
+pub mod doctor;
 mod engine_loop;
 pub mod health;
 mod housekeeping;

@@ -40,6 +40,7 @@ pub async fn heartbeat(app: &App, slug: &str) -> Result<MonitorId, Refused> {
         owner: String::new(),
         runbook_url: String::new(),
         channels: None,
+        set: None,
         settings: Arc::new(Settings::new(schedule, Span::from_seconds(3_600))),
     };
     let (token, stored) =

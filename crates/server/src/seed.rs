@@ -110,6 +110,7 @@ fn monitor(
         owner: String::new(),
         runbook_url: String::new(),
         channels: None,
+        set: None,
         settings: Arc::clone(settings),
     };
     let cipher = keys.seal("ping-token", token.as_bytes())?;

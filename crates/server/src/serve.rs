@@ -19,7 +19,7 @@ use crate::deliverer::{self, Deliverer};
 use crate::engine_loop::{self, EngineLoop};
 use crate::housekeeping;
 use crate::ingest::{Ingest, RefusedLimit, Writer, replica};
-use crate::keys::{KeyError, Keys, random_text};
+use crate::keys::{KeyError, Keys, random_text, random_uuid};
 use crate::listen::{self, Listening};
 use crate::loops::Loops;
 use crate::maintenance::Maintenances;
@@ -136,6 +136,8 @@ pub async fn start(
     let (deliverer, incoming) = Deliverer::new(outbound);
     let app = Arc::new(App {
         base_url,
+        instance: random_uuid()?.to_string(),
+        address,
         ping_tokens: PingTokens::new(&known, old),
         principals,
         ping_key: RwLock::new(ping_key),
@@ -417,11 +419,11 @@ fn warnings(app: &App, has_tls: bool, address: SocketAddr) -> Vec<String> {
 
 fn router(app: &Arc<App>) -> axum::Router {
     let health = {
-        let (ready, metrics) = (Arc::clone(app), Arc::clone(app));
+        let (live, ready, metrics) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
         axum::Router::new()
             .route(
                 "/healthz",
-                axum::routing::get(|| async { crate::health::live() }),
+                axum::routing::get(move || async move { crate::health::live(&live) }),
             )
             .route(
                 "/readyz",

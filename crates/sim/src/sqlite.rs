@@ -224,6 +224,7 @@ impl Run<'_> {
                 system: false,
                 remind_every: 0,
                 digest: false,
+                set: None,
             };
             store
                 .create_channel(self.now, DEFAULT_PROJECT, &fields)
@@ -242,6 +243,7 @@ impl Run<'_> {
                 owner: String::new(),
                 runbook_url: String::new(),
                 channels: None,
+                set: None,
                 settings,
             };
             let token = StoredToken {

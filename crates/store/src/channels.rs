@@ -24,6 +24,8 @@ pub struct ChannelFields {
     pub remind_every: i64,
     /// Many messages at once go as one.
     pub digest: bool,
+    /// The set of documents that owns it.
+    pub set: Option<String>,
 }
 
 /// A channel's row.
@@ -45,9 +47,15 @@ pub struct ChannelRow {
 
 const COLUMNS: &str =
     "SELECT id, project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
-    digest, created_at, updated_at FROM channel";
+    digest, created_at, updated_at, set_name FROM channel";
 
 const UNIQUE: &[(&str, &str)] = &[("channel.name", "name")];
+
+/// Of the monitors of a project, those that resolve to no channel.
+const WITHOUT_CHANNEL: &str = "FROM monitor m WHERE m.project_id = $1 AND CASE
+    WHEN m.channels IS NULL THEN NOT EXISTS
+        (SELECT 1 FROM channel c WHERE c.project_id = m.project_id AND c.is_default = 1)
+    ELSE NOT EXISTS (SELECT 1 FROM channel c JOIN json_each(m.channels) n ON n.value = c.id) END";
 
 impl Store {
     /// Makes a channel.
@@ -63,7 +71,7 @@ impl Store {
         let mut session = self.session().await?;
         let row = sqlx::query(
             "INSERT INTO channel (project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
-             digest, created_at, updated_at) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $9) RETURNING id",
+             digest, created_at, updated_at, set_name) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) RETURNING id",
         )
         .bind(project)
         .bind(&fields.name)
@@ -74,6 +82,7 @@ impl Store {
         .bind(fields.remind_every)
         .bind(fields.digest)
         .bind(now.as_micros())
+        .bind(&fields.set)
         .fetch_one(session.connection())
         .await
         .map_err(taken("make a channel", "channel", UNIQUE))?;
@@ -94,7 +103,7 @@ impl Store {
         let mut session = self.session().await?;
         let updated = sqlx::query(
             "UPDATE channel SET rev = rev + 1, name = $3, config_cipher = $4, is_default = $5, is_system = $6,
-             remind_every = $7, digest = $8, updated_at = $9 WHERE id = $1 AND rev = $2",
+             remind_every = $7, digest = $8, updated_at = $9, set_name = $10 WHERE id = $1 AND rev = $2",
         )
         .bind(id)
         .bind(rev)
@@ -105,6 +114,7 @@ impl Store {
         .bind(fields.remind_every)
         .bind(fields.digest)
         .bind(now.as_micros())
+        .bind(&fields.set)
         .execute(session.connection())
         .await
         .map_err(taken("change a channel", "channel", UNIQUE))?;
@@ -159,17 +169,34 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_without_channel(&self, project: i64) -> Result<i64, Error> {
-        let row = sqlx::query(
-            "SELECT COUNT(*) FROM monitor m WHERE m.project_id = $1 AND CASE
-             WHEN m.channels IS NULL THEN NOT EXISTS
-                 (SELECT 1 FROM channel c WHERE c.project_id = m.project_id AND c.is_default = 1)
-             ELSE NOT EXISTS (SELECT 1 FROM channel c JOIN json_each(m.channels) n ON n.value = c.id) END",
-        )
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT COUNT(*) {WITHOUT_CHANNEL}"
+        )))
         .bind(project)
         .fetch_one(self.readers())
         .await
         .map_err(Error::attempted("count monitors without a channel"))?;
         Ok(row.get(0))
+    }
+
+    /// The names of the first of them.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn names_without_channel(
+        &self,
+        project: i64,
+        limit: u32,
+    ) -> Result<Vec<String>, Error> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT m.name {WITHOUT_CHANNEL} ORDER BY m.id LIMIT $2"
+        )))
+        .bind(project)
+        .bind(i64::from(limit))
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read monitors without a channel"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// One channel of a project.
@@ -202,6 +229,7 @@ fn read_channel(row: &SqliteRow) -> ChannelRow {
             system: row.get(7),
             remind_every: row.get(8),
             digest: row.get(9),
+            set: row.get(12),
         },
         created_at: Time::from_micros(row.get(10)),
         updated_at: Time::from_micros(row.get(11)),

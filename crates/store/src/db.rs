@@ -15,7 +15,7 @@ use crate::Error;
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The database file within the data directory.
-const FILE: &str = "systole.db";
+pub(crate) const FILE: &str = "systole.db";
 
 /// The embedded database. Cheap to share behind an `Arc`.
 pub struct Store {
@@ -258,7 +258,8 @@ impl Session<'_> {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, Error> {
+/// The directory's lock, which is made with it where they are missing.
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
     let refused = |source| Error::Directory {
         path: directory.to_owned(),
         source,
@@ -302,15 +303,20 @@ fn private(directory: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
 }
 
+/// The version that a database has once this program has opened it.
+pub(crate) fn newest_migration() -> i64 {
+    MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0)
+}
+
 async fn migrate(connection: &mut SqliteConnection, directory: &Path) -> Result<(), Error> {
     match MIGRATIONS.run(connection).await {
         Ok(()) => Ok(()),
         Err(MigrateError::VersionMissing(found)) => {
-            let known = MIGRATIONS
-                .iter()
-                .map(|migration| migration.version)
-                .max()
-                .unwrap_or(0);
+            let known = newest_migration();
             Err(Error::Newer {
                 path: directory.to_owned(),
                 found,

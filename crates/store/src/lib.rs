@@ -5,6 +5,7 @@
 //! text serves both databases where the dialects agree; today there is SQLite, PostgreSQL gets a second migration
 //! folder and a second pool in [`Store`].
 
+pub mod backup;
 mod bytes;
 pub mod channels;
 mod db;

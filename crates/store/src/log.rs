@@ -15,7 +15,7 @@ use crate::record::{pack_commands, unpack};
 use crate::{Error, Session, Store};
 
 /// Kinds of rows.
-const BATCH: i64 = 1;
+pub(crate) const BATCH: i64 = 1;
 const BEAT: i64 = 2;
 const COMMANDS: i64 = 3;
 const END: i64 = 9;

@@ -33,6 +33,8 @@ pub struct MonitorFields {
     pub runbook_url: String,
     /// The channels named; `None` for the default ones.
     pub channels: Option<Vec<i64>>,
+    /// The set of documents that owns it.
+    pub set: Option<String>,
     /// When it is expected.
     pub settings: Arc<Settings>,
 }
@@ -78,6 +80,8 @@ pub struct MonitorFilter {
     pub name: Option<String>,
     /// Only with these labels.
     pub labels: Vec<(String, String)>,
+    /// Only those that this set of documents owns.
+    pub set: Option<String>,
     /// Only these.
     pub ids: Option<Vec<MonitorId>>,
     /// Only numbers below this one.
@@ -106,8 +110,8 @@ pub struct OldToken {
 
 const COLUMNS: &str =
     "SELECT m.id, m.project_id, m.rev, m.kind, m.name, m.slug, m.description, m.severity, m.labels,
-    m.owner, m.runbook_url, m.channels, s.body, m.token_cipher, m.created_at, m.updated_at
-    FROM monitor m JOIN settings s ON s.id = m.settings_id";
+    m.owner, m.runbook_url, m.channels, s.body, m.token_cipher, m.created_at, m.updated_at,
+    m.set_name FROM monitor m JOIN settings s ON s.id = m.settings_id";
 
 /// Rows of one INSERT.
 const CHUNK: usize = 250;
@@ -186,7 +190,7 @@ impl Store {
             let settings_id = session.settings_id(&fields.settings).await?;
             let updated = sqlx::query(
                 "UPDATE monitor SET rev = rev + 1, name = $3, slug = $4, description = $5, severity = $6, labels = $7,
-                 owner = $8, runbook_url = $9, channels = $10, settings_id = $11, updated_at = $12
+                 owner = $8, runbook_url = $9, channels = $10, settings_id = $11, updated_at = $12, set_name = $13
                  WHERE id = $1 AND rev = $2",
             )
             .bind(i64::from(monitor.id))
@@ -201,6 +205,7 @@ impl Store {
             .bind(channels_text(fields.channels.as_deref()))
             .bind(settings_id)
             .bind(now.as_micros())
+            .bind(&fields.set)
             .execute(session.connection())
             .await
             .map_err(taken("change a monitor", "monitor", UNIQUE))?;
@@ -432,6 +437,9 @@ impl MonitorFilter {
         if let Some(name) = &self.name {
             query.push(" AND m.name = ").push_bind(name.clone());
         }
+        if let Some(set) = &self.set {
+            query.push(" AND m.set_name = ").push_bind(set.clone());
+        }
         if let Some(text) = &self.text {
             query
                 .push(" AND lower(m.name) LIKE ")
@@ -505,7 +513,7 @@ impl Session<'_> {
         }
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO monitor (project_id, rev, kind, name, slug, description, severity, labels, owner, runbook_url,
-             channels, settings_id, token_hash, token_cipher, created_at, updated_at) ",
+             channels, settings_id, token_hash, token_cipher, created_at, updated_at, set_name) ",
         );
         query.push_values(packed, |mut row, (fields, token, labels, settings_id)| {
             row.push_bind(project)
@@ -523,7 +531,8 @@ impl Session<'_> {
                 .push_bind(token.hash.clone())
                 .push_bind(token.cipher.clone())
                 .push_bind(now.as_micros())
-                .push_bind(now.as_micros());
+                .push_bind(now.as_micros())
+                .push_bind(fields.set.clone());
         });
         query.push(" RETURNING id");
         let rows = query
@@ -633,6 +642,7 @@ fn read_monitor(row: &SqliteRow) -> Result<MonitorRow, Error> {
             owner: row.get(9),
             runbook_url: row.get(10),
             channels,
+            set: row.get(16),
             settings: Arc::new(settings.settings()?),
         },
         token_cipher: row.get(13),

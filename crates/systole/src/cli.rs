@@ -51,14 +51,14 @@ pub enum Command {
     Triage(Later),
     /// Take over monitors from another tool (not built yet)
     Import(Later),
-    /// Write everything as documents (not built yet)
-    Export(Later),
-    /// Compare documents with the server (not built yet)
-    Diff(Later),
-    /// Look for what is set up wrongly (not built yet)
-    Doctor(Later),
-    /// Look after the database (not built yet)
-    Db(Later),
+    /// Write monitors and channels as documents
+    Export(ExportArgs),
+    /// Show what an apply would change, field by field
+    Diff(DiffArgs),
+    /// Look for what is set up wrongly, and send every channel a test message
+    Doctor(DoctorArgs),
+    /// Look after the database: back it up, restore it, check it
+    Db(DbArgs),
     /// Print reference pages, made from the tables that the program itself uses
     #[command(hide = true)]
     Reference {
@@ -172,14 +172,164 @@ pub struct ApplyArgs {
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Delete what the set made and the documents no longer name (not built yet)
+    /// Delete what the set made and the documents no longer name; the list is printed first
     #[arg(long)]
     pub prune: bool,
-    /// The set that owns the documents (not built yet)
-    #[arg(long, value_name = "NAME")]
-    pub set: Option<String>,
+    /// The set that owns what the documents make
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub set: String,
+    /// Make what others made, and the documents name, the set's own
+    #[arg(long)]
+    pub take: bool,
+    /// With --prune: do not ask before deleting
+    #[arg(long, requires = "prune")]
+    pub yes: bool,
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// `systole diff`.
+#[derive(Args)]
+pub struct DiffArgs {
+    /// A file, a directory of *.yaml and *.yml files, or - for stdin; can be repeated
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The set that owns what the documents make
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub set: String,
+    /// Show what `apply --prune` would delete too
+    #[arg(long)]
+    pub prune: bool,
+    /// Compare as `apply --take` would
+    #[arg(long)]
+    pub take: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `systole export`.
+#[derive(Args)]
+pub struct ExportArgs {
+    /// How to write it
+    #[arg(short, long, default_value = "yaml")]
+    pub output: ExportFormat,
+    /// Only what this set owns [default: everything]
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    /// Write the variables with the heartbeats' tokens to this new file, readable by you alone
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How `systole export` writes documents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ExportFormat {
+    /// For files that people read.
+    Yaml,
+    /// For programs; `apply` reads it too.
+    Json,
+}
+
+/// `systole doctor`.
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Send the test messages without asking
+    #[arg(long, conflicts_with = "no_send")]
+    pub send: bool,
+    /// Send no test messages
+    #[arg(long)]
+    pub no_send: bool,
+    /// How to show it
+    #[arg(short, long, default_value = "text")]
+    pub output: DoctorFormat,
+    /// The key file, for a server on this machine that is down [default: key in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<String>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How `systole doctor` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `systole db`.
+#[derive(Args)]
+pub struct DbArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DbCommand,
+}
+
+/// What `systole db` does.
+#[derive(Subcommand)]
+pub enum DbCommand {
+    /// Copy the database to a new file, while the server runs, and check the copy
+    Backup(BackupArgs),
+    /// Put a backup in the place of the database; the server must be stopped
+    Restore(RestoreArgs),
+    /// Check the database, or a backup: soundness, version, key
+    Check(CheckArgs),
+}
+
+/// Which installation's files, as `systole serve` finds them.
+#[derive(Args)]
+pub struct PlaceArgs {
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "The server's data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]"
+    )]
+    pub data_dir: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The key file [env: SYSTOLE_KEY_FILE] [default: key in the data directory]"
+    )]
+    pub key_file: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration file [env: SYSTOLE_CONFIG] [default: ./systole.toml where it exists]"
+    )]
+    pub config: Option<PathBuf>,
+}
+
+/// `systole db backup`.
+#[derive(Args)]
+pub struct BackupArgs {
+    /// The file to write, which must not be there yet
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `systole db restore`.
+#[derive(Args)]
+pub struct RestoreArgs {
+    /// The backup
+    pub file: PathBuf,
+    /// Replace the database that is there; it is kept in a directory beside the new one
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `systole db check`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// A backup [default: the database of the data directory]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// `systole get`.
@@ -303,6 +453,18 @@ mod tests {
             ("ping abc --start --fail", false),
             ("apply -f a.yaml -f b --dry-run", true),
             ("apply --prune", false),
+            ("apply -f a --prune --yes --set team-a --take", true),
+            ("apply -f a --yes", false),
+            ("diff -f a --prune", true),
+            ("db backup x.db --data-dir d", true),
+            ("db restore x.db --force", true),
+            ("db check", true),
+            ("db", false),
+            ("doctor --no-send -o json", true),
+            ("doctor --send --no-send", false),
+            ("diff", false),
+            ("export -o json --set a", true),
+            ("export -o table", false),
             ("get monitors invoice-generator -o json", true),
             ("get monitor", true),
             ("get nonsense", false),

@@ -13,6 +13,8 @@ pub enum Failure {
     Told,
     /// A command that was run for somebody ended with this status, which becomes ours.
     Status(u8),
+    /// A question that is answered by the exit status could not be answered: exit status 2, as diff(1) has it.
+    Undecided(anyhow::Error),
 }
 
 impl Failure {
@@ -36,6 +38,10 @@ impl Failure {
             }
             Failure::Told => ExitCode::FAILURE,
             Failure::Status(status) => ExitCode::from(status),
+            Failure::Undecided(error) => {
+                eprintln!("systole: {error:#}");
+                ExitCode::from(2)
+            }
         }
     }
 }

@@ -18,12 +18,6 @@ fn what_is_not_built_says_so_and_is_a_wrong_usage() {
         &["check", "https://example.com"],
         &["triage", "a/b"],
         &["import", "healthchecks"],
-        &["export", "-o", "yaml"],
-        &["diff", "-f", "x"],
-        &["doctor"],
-        &["db", "backup"],
-        &["apply", "-f", "x", "--prune"],
-        &["apply", "-f", "x", "--set", "a"],
         &["serve", "--kubernetes"],
         &["serve", "--database-url", "postgres://x"],
     ] {

@@ -8,7 +8,7 @@ use crate::monitor::Warning;
 use crate::problem::FieldError;
 use crate::rules;
 use crate::strict::{Object, Read};
-use crate::text::DurationText;
+use crate::text::{DurationText, present};
 
 /// What stands in a reply in place of a secret. Sent back in a change, it keeps the secret as it is.
 pub const REDACTED: &str = "(secret)";
@@ -38,6 +38,9 @@ pub struct ChannelInput {
     /// Whether a burst of messages goes out as one; by the kind where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<bool>,
+    /// The set of documents that owns it, as `systole apply --set` says; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
 }
 
 impl Read for ChannelInput {
@@ -50,7 +53,9 @@ impl Read for ChannelInput {
         let system = object.optional("system");
         let remind_every = object.optional("remind_every");
         let digest = object.optional("digest");
+        let set: Option<String> = object.optional("set");
         object.check("name", name.as_deref(), rules::name);
+        object.check("set", set.as_deref(), rules::set);
         object.finish();
         Some(ChannelInput {
             name: name?,
@@ -60,6 +65,7 @@ impl Read for ChannelInput {
             system,
             remind_every,
             digest,
+            set,
         })
     }
 }
@@ -90,6 +96,10 @@ pub struct ChannelPatch {
     /// Whether a burst of messages goes out as one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<bool>,
+    /// The set of documents that owns it from now on; `null` for none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub set: Option<Option<String>>,
 }
 
 impl Read for ChannelPatch {
@@ -103,8 +113,14 @@ impl Read for ChannelPatch {
             system: object.change("system"),
             remind_every: object.change("remind_every"),
             digest: object.change("digest"),
+            set: object.change_or_clear("set"),
         };
         object.check("name", patch.name.as_deref(), rules::name);
+        object.check(
+            "set",
+            patch.set.as_ref().and_then(Option::as_deref),
+            rules::set,
+        );
         object.finish();
         Some(patch)
     }
@@ -132,6 +148,9 @@ pub struct Channel {
     pub remind_every: DurationText,
     /// Whether a burst of messages goes out as one.
     pub digest: bool,
+    /// The set of documents that owns it.
+    #[serde(default)]
+    pub set: Option<String>,
     /// What somebody should look at.
     #[serde(default)]
     pub warnings: Vec<Warning>,

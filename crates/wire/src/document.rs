@@ -46,6 +46,8 @@ pub struct Document {
     /// Its fields as written and as the API names them, secrets resolved. Only what was written is in it, so that an
     /// apply leaves the rest alone.
     pub fields: Map<String, Value>,
+    /// The places whose values came from references, for example `config.secret`: they are not to be shown.
+    pub secrets: Vec<String>,
 }
 
 /// What a document describes.
@@ -80,7 +82,7 @@ pub enum SecretReference {
 }
 
 /// Splits a file into the JSON values of its documents; empty ones are left out, the others are numbered from
-/// 1.
+/// 1. A list of objects stands for its members: so `export -o json` writes them.
 ///
 /// # Errors
 /// Where the YAML is wrong, with the line.
@@ -104,9 +106,12 @@ pub fn split(text: &str) -> Result<Vec<(usize, Value)>, String> {
     };
     let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
         .map_err(|error| error.to_string())?;
-    Ok((1..)
-        .zip(values.into_iter().filter(|value| !value.is_null()))
-        .collect())
+    let documents = values.into_iter().flat_map(|value| match value {
+        Value::Array(items) if items.iter().all(Value::is_object) => items,
+        Value::Null => Vec::new(),
+        other => vec![other],
+    });
+    Ok((1..).zip(documents).collect())
 }
 
 /// Reads one document and checks every field of it; `secret` finds what the references name.
@@ -126,6 +131,13 @@ pub fn read(
     };
     let kind = take_kind(&mut fields).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
+    let mut secrets = Vec::new();
+    if fields.remove("set").is_some() {
+        errors.push(FieldError::new(
+            "set",
+            "does not stand in documents; say it on the command line: systole apply --set NAME",
+        ));
+    }
     // Only where a secret can stand: a label may well be called env.
     let place = match kind {
         DocumentKind::Channel => Some("config"),
@@ -133,7 +145,7 @@ pub fn read(
         DocumentKind::Maintenance => None,
     };
     if let Some((place, value)) = place.and_then(|place| Some((place, fields.get_mut(place)?))) {
-        resolve(value, place, secret, &mut errors);
+        resolve(value, place, secret, &mut secrets, &mut errors);
     }
     let whole = Value::Object(fields.clone());
     let name = match kind {
@@ -144,7 +156,12 @@ pub fn read(
         DocumentKind::Maintenance => strict::from_value::<MaintenanceInput>(whole).and_then(dated),
     };
     match name {
-        Ok(name) if errors.is_empty() => Ok(Document { kind, name, fields }),
+        Ok(name) if errors.is_empty() => Ok(Document {
+            kind,
+            name,
+            fields,
+            secrets,
+        }),
         Ok(_) => Err(errors),
         Err(more) => {
             // A reference that could not be resolved is still an object where text is wanted; once is enough.
@@ -235,11 +252,15 @@ fn resolve(
     value: &mut Value,
     path: &str,
     secret: &mut dyn FnMut(&SecretReference) -> Result<String, String>,
+    resolved: &mut Vec<String>,
     errors: &mut Vec<FieldError>,
 ) {
     if let Some(reference) = reference(value) {
         match secret(&reference) {
-            Ok(text) => *value = Value::String(text),
+            Ok(text) => {
+                *value = Value::String(text);
+                resolved.push(path.to_owned());
+            }
             Err(message) => errors.push(FieldError::new(path, message)),
         }
         return;
@@ -251,13 +272,14 @@ fn resolve(
                     value,
                     &format!("{path}.{}", shortened(name)),
                     secret,
+                    resolved,
                     errors,
                 );
             }
         }
         Value::Array(items) => {
             for (i, value) in items.iter_mut().enumerate() {
-                resolve(value, &format!("{path}[{i}]"), secret, errors);
+                resolve(value, &format!("{path}[{i}]"), secret, resolved, errors);
             }
         }
         _ => {}

@@ -11,6 +11,7 @@
 pub mod channel;
 pub mod checkin;
 pub mod delivery;
+pub mod doctor;
 pub mod document;
 pub mod heartbeat;
 pub mod incident;
@@ -28,6 +29,7 @@ pub mod webhook;
 pub use channel::{Channel, ChannelInput, ChannelPatch, REDACTED};
 pub use checkin::{Checkin, CheckinKind, Run, RunOutcome};
 pub use delivery::{Attempt, Delivery, DeliveryState};
+pub use doctor::{DoctorReport, Finding, Level};
 pub use heartbeat::{
     HeartbeatInput, HeartbeatPatch, HeartbeatSpec, HeartbeatStatus, RotateTokenInput,
 };

@@ -128,6 +128,10 @@ pub struct MonitorCommon {
     /// Names or ids of channels. `null` or left out: the channels marked as default. An empty list: none.
     #[serde(default)]
     pub channels: Option<Vec<String>>,
+    /// The set of documents that owns it, as `systole apply --set` says; `null` for none. `apply --prune` deletes what its
+    /// own set owns and the documents no longer name.
+    #[serde(default)]
+    pub set: Option<String>,
 }
 
 impl MonitorCommon {
@@ -139,12 +143,14 @@ impl MonitorCommon {
         let owner: Option<String> = object.optional("owner");
         let runbook_url: Option<String> = object.optional("runbook_url");
         let channels: Option<Vec<String>> = object.optional("channels");
+        let set: Option<String> = object.optional("set");
         object.check("name", name.as_deref(), rules::name);
         object.check("description", description.as_deref(), rules::prose);
         object.check("labels", labels.as_ref(), rules::labels);
         object.check("owner", owner.as_deref(), rules::name);
         object.check("runbook_url", runbook_url.as_deref(), rules::link);
         object.check("channels", channels.as_deref(), rules::channel_list);
+        object.check("set", set.as_deref(), rules::set);
         Some(MonitorCommon {
             name: name?,
             description: description.unwrap_or_default(),
@@ -153,6 +159,7 @@ impl MonitorCommon {
             owner,
             runbook_url,
             channels,
+            set,
         })
     }
 }
@@ -220,6 +227,10 @@ pub struct MonitorPatch {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     pub channels: Option<Option<Vec<String>>>,
+    /// The set of documents that owns it from now on; `null` for none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub set: Option<Option<String>>,
     /// What only a heartbeat has.
     #[serde(flatten)]
     pub heartbeat: HeartbeatPatch,
@@ -242,6 +253,7 @@ impl Read for MonitorPatch {
             owner: object.change_or_clear("owner"),
             runbook_url: object.change_or_clear("runbook_url"),
             channels: object.change_or_clear("channels"),
+            set: object.change_or_clear("set"),
             heartbeat: HeartbeatPatch::read(&mut object),
         };
         object.check("name", patch.name.as_deref(), rules::name);
@@ -261,6 +273,11 @@ impl Read for MonitorPatch {
             "channels",
             patch.channels.as_ref().and_then(Option::as_deref),
             rules::channel_list,
+        );
+        object.check(
+            "set",
+            patch.set.as_ref().and_then(Option::as_deref),
+            rules::set,
         );
         object.finish();
         Some(patch)

@@ -167,6 +167,17 @@ fn label_word(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The name of a set of documents: 1 to 63 letters, digits, `-`, `_` and `.`, beginning and ending with a letter or digit.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn set(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("is empty; a set's name has 1 to 63 characters".to_owned());
+    }
+    label_word(name).map_err(|why| why.replace("labels have", "it has"))
+}
+
 /// A heartbeat's token that is brought along: `[A-Za-z0-9_-]{10,64}`.
 ///
 /// # Errors
@@ -352,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_links_keep_their_rules() {
+    fn tokens_sets_and_links_keep_their_rules() {
         for (token, right) in [
             ("0123456789", true),
             ("012345678", false),
@@ -360,6 +371,16 @@ mod tests {
             (&"a".repeat(65), false),
         ] {
             assert_eq!(ping_token(token).is_ok(), right, "{token}");
+        }
+        for (name, right) in [
+            ("default", true),
+            ("team-a.prod", true),
+            ("", false),
+            ("-a", false),
+            ("a b", false),
+            (&"a".repeat(64), false),
+        ] {
+            assert_eq!(set(name).is_ok(), right, "{name}");
         }
         for (url, right) in [
             ("https://example.com/x", true),

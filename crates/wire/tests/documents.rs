@@ -30,6 +30,15 @@ fn a_file_holds_several_documents_and_empty_ones_are_skipped() {
             .collect::<Vec<_>>(),
         ["heartbeat", "Channel"]
     );
+    let documents = split("[{\"kind\": \"heartbeat\"}, {\"kind\": \"channel\"}]").unwrap();
+    assert_eq!(
+        documents
+            .iter()
+            .map(|(number, value)| (*number, value["kind"].as_str().unwrap()))
+            .collect::<Vec<_>>(),
+        [(1, "heartbeat"), (2, "channel")],
+        "a list of objects stands for its members"
+    );
     assert_eq!(split("").unwrap(), []);
 }
 
@@ -52,6 +61,9 @@ fn kinds_are_read_in_any_case_and_secrets_are_resolved_where_they_stand() {
         document.fields["config"],
         json!({"secret": "whsec_x", "headers": {"Authorization": "from /run/token"}})
     );
+    let mut places = document.secrets.clone();
+    places.sort();
+    assert_eq!(places, ["config.headers.Authorization", "config.secret"]);
 
     let text = "kind: Maintenance\nname: a\nselector: team=a,!b\nwhen: {start: 2026-12-06T02:00, duration: 2h, rrule: FREQ=DAILY;BYHOUR=2}\n";
     let document = one(text).unwrap();
@@ -81,6 +93,12 @@ fn a_wrong_document_names_every_field() {
         (
             "kind: Endpoint\nname: a\n",
             vec!["kind: monitors of kind \"endpoint\" are not built yet"],
+        ),
+        (
+            "kind: heartbeat\nname: a\nschedule: {every: 6h}\nset: a\n",
+            vec![
+                "set: does not stand in documents; say it on the command line: systole apply --set NAME",
+            ],
         ),
         (
             "kind: channel\nname: a\n",

@@ -82,7 +82,7 @@ pub async fn update(
     edit(app, by, id, expected, |draft| draft.change(patch.clone())).await
 }
 
-/// Sets every field: those left out get their defaults, but secrets stay.
+/// Sets every field: those left out get their defaults, but secrets and the set stay.
 ///
 /// # Errors
 /// As [`update`].
@@ -98,6 +98,7 @@ pub async fn replace(
         let input = Draft::of(input.clone());
         Draft {
             is_kind_kept: kind == draft.kind,
+            set: input.set.or(draft.set),
             ..input
         }
     })
@@ -122,7 +123,8 @@ async fn edit(
             && fields.default == row.fields.default
             && fields.system == row.fields.system
             && fields.remind_every == row.fields.remind_every
-            && fields.digest == row.fields.digest;
+            && fields.digest == row.fields.digest
+            && fields.set == row.fields.set;
         if is_same {
             return Ok(reply(app, by, &row));
         }
@@ -189,6 +191,7 @@ struct Draft {
     system: bool,
     remind_every: DurationText,
     digest: bool,
+    set: Option<String>,
 }
 
 impl Draft {
@@ -206,6 +209,7 @@ impl Draft {
                 .unwrap_or_else(|| DurationText(REMIND_EVERY.to_string())),
             // People read chats and mail; programs want each message.
             digest: input.digest.unwrap_or(!is_webhook),
+            set: input.set,
         }
     }
 
@@ -219,6 +223,7 @@ impl Draft {
             system: row.fields.system,
             remind_every: DurationText(Span::from_micros(row.fields.remind_every).to_string()),
             digest: row.fields.digest,
+            set: row.fields.set.clone(),
         }
     }
 
@@ -232,6 +237,7 @@ impl Draft {
             system: patch.system.unwrap_or(self.system),
             remind_every: patch.remind_every.unwrap_or(self.remind_every),
             digest: patch.digest.unwrap_or(self.digest),
+            set: patch.set.unwrap_or(self.set),
         }
     }
 
@@ -275,6 +281,7 @@ impl Draft {
             system: self.system,
             remind_every: remind_every.as_micros(),
             digest: self.digest,
+            set: self.set,
         };
         Ok((fields, config))
     }
@@ -360,6 +367,7 @@ fn reply(app: &App, by: &Principal, row: &ChannelRow) -> Channel {
         system: row.fields.system,
         remind_every: DurationText(Span::from_micros(row.fields.remind_every).to_string()),
         digest: row.fields.digest,
+        set: row.fields.set.clone(),
         warnings: Vec::new(),
         created_at: row.created_at.to_string(),
     }

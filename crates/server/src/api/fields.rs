@@ -105,6 +105,7 @@ impl Written {
             owner: some(&fields.owner),
             runbook_url: some(&fields.runbook_url),
             channels: fields.channels.as_deref().map(|ids| channels.names(ids)),
+            set: fields.set.clone(),
         };
         Written {
             common,
@@ -127,6 +128,7 @@ impl Written {
         set(&mut common.owner, patch.owner);
         set(&mut common.runbook_url, patch.runbook_url);
         set(&mut common.channels, patch.channels);
+        set(&mut common.set, patch.set);
         let change = patch.heartbeat;
         set(&mut spec.slug, change.slug.map(Some));
         set(&mut spec.schedule, change.schedule);
@@ -172,6 +174,7 @@ impl Written {
                 owner: common.owner.unwrap_or_default(),
                 runbook_url: common.runbook_url.unwrap_or_default(),
                 channels: named,
+                set: common.set,
                 settings: Arc::new(settings),
             }),
             _ => Err(errors),
@@ -195,6 +198,7 @@ pub fn is_same(a: &MonitorFields, b: &MonitorFields) -> bool {
     text(a) == text(b)
         && a.labels == b.labels
         && a.channels == b.channels
+        && a.set == b.set
         && a.settings == b.settings
 }
 

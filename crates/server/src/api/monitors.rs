@@ -35,6 +35,8 @@ pub struct MonitorQuery {
     pub name: Option<String>,
     /// Only with these labels.
     pub labels: Vec<(String, String)>,
+    /// Only those that this set of documents owns.
+    pub set: Option<String>,
     /// Only older than this one.
     pub before: Option<MonitorId>,
     /// At most so many; 0 for as many as a page has.
@@ -73,6 +75,7 @@ impl MonitorQuery {
             text: query.text("q"),
             name: query.text("name"),
             labels,
+            set: query.text("set"),
             before: query.cursor(|text| text.parse().ok()),
             limit: query.limit(),
         };
@@ -218,6 +221,7 @@ pub async fn list(
         text: query.text.clone(),
         name: query.name.clone(),
         labels: query.labels.clone(),
+        set: query.set.clone(),
         ids: query.state.map(|state| in_state(app, state, query.before)),
         before: query.before,
         limit: limit + 1,
@@ -263,7 +267,7 @@ pub async fn update(
     .await
 }
 
-/// Sets every field: those left out get their defaults. The slug stays where none is given, and so does the token.
+/// Sets every field: those left out get their defaults. Slug and set stay where none is given, and so does the token.
 ///
 /// # Errors
 /// As [`update`].
@@ -284,10 +288,9 @@ pub async fn replace(
     edit(app, by, id, expected, |written| {
         let mut spec = input.spec.clone();
         spec.slug = spec.slug.or(written.spec.slug);
-        Written {
-            common: input.common.clone(),
-            spec,
-        }
+        let mut common = input.common.clone();
+        common.set = common.set.or(written.common.set);
+        Written { common, spec }
     })
     .await
 }

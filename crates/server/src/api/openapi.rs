@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::routes::{
-    channels, deliveries, incidents, maintenances, monitors, ping_key, schedules, tokens,
+    channels, deliveries, doctor, incidents, maintenances, monitors, ping_key, schedules, tokens,
 };
 use crate::app::App;
 
@@ -34,7 +34,8 @@ use crate::app::App;
         (name = "deliveries", description = "Messages on their way"),
         (name = "tokens", description = "Who may use this API"),
         (name = "schedules", description = "What a schedule means"),
-        (name = "ping key", description = "Check-ins by name")
+        (name = "ping key", description = "Check-ins by name"),
+        (name = "doctor", description = "What is set up wrongly")
     )
 )]
 struct Document;
@@ -105,6 +106,7 @@ pub(super) fn annotated() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tokens::delete_token))
         .routes(routes!(schedules::preview_schedule))
         .routes(routes!(ping_key::read_ping_key, ping_key::make_ping_key))
+        .routes(routes!(doctor::read_doctor))
 }
 
 /// The whole description.

@@ -76,6 +76,7 @@ async fn wrong_input_is_refused_at_its_field_with_its_rule() {
         (json!({"labels": {"a b": "c"}}), "labels", "letters"),
         (json!({"labels": ["a"]}), "labels", "object"),
         (json!({"severity": "bad"}), "severity", "critical"),
+        (json!({"set": "a b"}), "set", "letters"),
         (
             json!({"runbook_url": "javascript:alert(1)"}),
             "runbook_url",

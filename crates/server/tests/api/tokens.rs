@@ -49,6 +49,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/schedules/preview", "viewer"),
     ("GET", "/ping-key", "editor"),
     ("POST", "/ping-key", "editor"),
+    ("GET", "/doctor", "admin"),
 ];
 
 #[tokio::test]

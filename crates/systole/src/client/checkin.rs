@@ -180,6 +180,8 @@ mod tests {
             retry_after: Some(1),
             location: None,
             body_limit: Some(10),
+            date: None,
+            instance: None,
         })
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
+use systole_core::time::Time;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -155,6 +156,10 @@ pub struct Reply {
     pub location: Option<String>,
     /// How much of a check-in's body the server keeps, in bytes.
     pub body_limit: Option<usize>,
+    /// When it was sent, in whole seconds, by the other's clock.
+    pub date: Option<Time>,
+    /// Which process of ours answered, where it says so.
+    pub instance: Option<String>,
 }
 
 /// The client; TLS is prepared when it is first needed.
@@ -271,6 +276,10 @@ where
     let retry_after = text("retry-after").and_then(|seconds| seconds.trim().parse().ok());
     let location = text("location").map(str::to_owned);
     let body_limit = text("ping-body-limit").and_then(|bytes| bytes.trim().parse().ok());
+    let date = text("date")
+        .and_then(|text| jiff::fmt::rfc2822::parse(text).ok())
+        .map(|date| Time::from_jiff(date.timestamp()));
+    let instance = text("systole-instance").map(str::to_owned);
     let body = Limited::new(body, LARGEST_REPLY)
         .collect()
         .await
@@ -284,6 +293,8 @@ where
         retry_after,
         location,
         body_limit,
+        date,
+        instance,
     })
 }
 

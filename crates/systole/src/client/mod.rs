@@ -45,6 +45,19 @@ impl Api {
         })
     }
 
+    /// The server that is meant.
+    pub fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// One request without a token to any URL.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub async fn get(&self, url: &Url) -> anyhow::Result<Reply> {
+        self.http.send("GET", url, &[], Vec::new()).await
+    }
+
     /// One request to `/api/v1{path}`.
     ///
     /// # Errors

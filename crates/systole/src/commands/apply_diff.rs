@@ -16,14 +16,35 @@ const DURATIONS: [&str; 6] = [
     "every",
 ];
 
+/// A field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which, for example `grace` or `config.url`.
+    pub field: String,
+    /// What the object has.
+    pub from: Value,
+    /// What the document wants.
+    pub to: Value,
+}
+
 /// How a document and an object differ.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Fields that differ for certain.
-    pub changed: Vec<String>,
-    /// Fields that cannot be compared from here: secrets, settings that the document no longer names, and times and
-    /// selectors of maintenances, which can be written in several ways.
+    pub changed: Vec<Change>,
+    /// Fields that cannot be compared from here: secrets, and times and selectors of maintenances, which can be written in
+    /// several ways.
     pub unsure: Vec<String>,
+}
+
+impl Difference {
+    fn add(&mut self, field: impl Into<String>, from: &Value, to: &Value) {
+        self.changed.push(Change {
+            field: field.into(),
+            from: from.clone(),
+            to: to.clone(),
+        });
+    }
 }
 
 /// Compares only what the document says; `channel_names` maps ids to names, since a monitor's list may hold either.
@@ -39,7 +60,7 @@ pub fn difference(
             "token" => {
                 // To a reader's token it is not shown; whether it is the same is then the server's to know.
                 if !found.is_null() && wanted != found {
-                    difference.changed.push(field.clone());
+                    difference.add(field, found, wanted);
                 }
             }
             "when" | "selector" | "monitors" if !is_same(field, wanted, found) => {
@@ -49,7 +70,7 @@ pub fn difference(
             "channels" if names(wanted, channel_names) == names(found, channel_names) => {}
             "schedule" if same_schedule(wanted, found) => {}
             field if is_same(field, wanted, found) => {}
-            _ => difference.changed.push(field.to_owned()),
+            _ => difference.add(field, found, wanted),
         }
     }
     difference
@@ -122,11 +143,17 @@ fn compare_settings(wanted: &Value, found: &Value, difference: &mut Difference) 
         match found.get(name) {
             Some(found) if holds_secret(found) => difference.unsure.push(place),
             found if is_same(name, value, found.unwrap_or(&Value::Null)) => {}
-            _ => difference.changed.push(place),
+            found => difference.add(place, found.unwrap_or(&Value::Null), value),
         }
     }
-    for name in found.keys().filter(|name| !wanted.contains_key(*name)) {
-        difference.unsure.push(format!("config.{name}"));
+    // The settings are set as a whole. Some secrets that are left out stay, which is the server's to know.
+    for (name, value) in found.iter().filter(|(name, _)| !wanted.contains_key(*name)) {
+        let place = format!("config.{name}");
+        if holds_secret(value) {
+            difference.unsure.push(place);
+        } else if !is_empty(value) {
+            difference.add(place, value, &Value::Null);
+        }
     }
 }
 
@@ -144,6 +171,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn fields(difference: &Difference) -> Vec<&str> {
+        let changed = difference.changed.iter();
+        changed.map(|change| change.field.as_str()).collect()
+    }
 
     #[test]
     fn only_what_really_differs_is_a_change() {
@@ -182,17 +214,18 @@ mod tests {
             ),
         ] {
             let found = difference(document.as_object().unwrap(), &found, &channels);
-            assert_eq!(found.changed, changed, "{document}");
+            assert_eq!(fields(&found), changed, "{document}");
             assert!(found.unsure.is_empty(), "{document}");
         }
     }
 
     #[test]
-    fn secrets_and_settings_left_out_cannot_be_compared_from_here() {
-        let found = json!({"config": {"url": "https://example.com", "secret": "(secret)", "format": "standard"}});
+    fn secrets_cannot_be_compared_from_here_and_settings_left_out_are_taken_away() {
+        let found = json!({"config": {"url": "https://example.com", "secret": "(secret)", "format": "standard",
+                                    "headers": {"authorization": "(secret)"}}});
         let document = json!({"config": {"url": "https://example.org", "secret": "whsec_x"}});
         let found = difference(document.as_object().unwrap(), &found, &BTreeMap::new());
-        assert_eq!(found.changed, ["config.url"]);
-        assert_eq!(found.unsure, ["config.secret", "config.format"]);
+        assert_eq!(fields(&found), ["config.url", "config.format"]);
+        assert_eq!(found.unsure, ["config.secret", "config.headers"]);
     }
 }

@@ -2,10 +2,17 @@
 
 mod apply;
 mod apply_diff;
+mod db;
 pub mod demo_receiver;
+mod diff;
+mod doctor;
+mod documents;
 mod exec;
+mod export;
 mod get;
 mod ping;
+mod place;
+mod plan;
 mod schedule;
 
 use crate::cli::{Command, ReferencePage};
@@ -30,10 +37,10 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Check(_) => later("check"),
         Command::Triage(_) => later("triage"),
         Command::Import(_) => later("import"),
-        Command::Export(_) => later("export"),
-        Command::Diff(_) => later("diff"),
-        Command::Doctor(_) => later("doctor"),
-        Command::Db(_) => later("db"),
+        Command::Export(args) => alone(export::run(args)),
+        Command::Diff(args) => alone(diff::run(args)),
+        Command::Doctor(args) => alone(doctor::run(args)),
+        Command::Db(args) => alone(db::run(args)),
         Command::Reference {
             page: ReferencePage::Configuration,
         } => Ok(out::print(&config::reference())?),

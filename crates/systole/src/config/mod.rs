@@ -69,6 +69,22 @@ pub struct ServeFlags {
     given: BTreeMap<&'static str, String>,
 }
 
+impl ServeFlags {
+    /// As if these had been typed: for commands that look at the files of a server.
+    pub fn of(
+        config: Option<PathBuf>,
+        given: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    ) -> ServeFlags {
+        let given = given.into_iter();
+        ServeFlags {
+            config,
+            given: given
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect(),
+        }
+    }
+}
+
 /// Made by hand rather than derived, since the table of settings says which flags there are.
 impl clap::Args for ServeFlags {
     fn augment_args(command: clap::Command) -> clap::Command {

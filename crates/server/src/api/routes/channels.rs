@@ -77,7 +77,7 @@ pub async fn update_channel(
 
 /// Set a channel
 ///
-/// Every field: what is left out gets its default, but a signing secret stays.
+/// Every field: what is left out gets its default, but a signing secret and the set stay.
 #[utoipa::path(put, path = "/channels/{id}", tag = "channels", request_body = ChannelInput,
     params(
         ("id" = String, Path, description = "The id of the channel"),

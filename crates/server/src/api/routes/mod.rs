@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod deliveries;
+pub mod doctor;
 pub mod incidents;
 pub mod maintenances;
 pub mod monitors;

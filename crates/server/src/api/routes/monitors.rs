@@ -40,6 +40,7 @@ pub async fn create_monitor(
         ("state" = Option<String>, Query, description = "Only in this state: new, up, late, down or paused"),
         ("label" = Option<Vec<String>>, Query, description = "Only with this label, `key=value`; may be repeated"),
         ("q" = Option<String>, Query, description = "Only with this text in the name"),
+        ("set" = Option<String>, Query, description = "Only those that this set of documents owns"),
         ("name" = Option<String>, Query, description = "Only with this very name"),
         ("limit" = Option<u32>, Query, description = "Items of a page, 1 to 500; 50 where it is left out"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
@@ -83,7 +84,7 @@ pub async fn update_monitor(
 
 /// Set a monitor
 ///
-/// Every field: what is left out gets its default, but the slug and the token stay.
+/// Every field: what is left out gets its default, but the slug, the set and the token stay.
 #[utoipa::path(put, path = "/monitors/{id}", tag = "monitors", request_body = MonitorInput,
     params(
         ("id" = String, Path, description = "The id of the monitor"),
