@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::channels::Config;
+use crate::channels::{Config, Sending};
 use crate::compose;
 use crate::keys::random;
 use crate::loops::Loop;
@@ -298,7 +298,14 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
     let Some(message) = compose::message(app, together) else {
         return Ok(());
     };
-    let Some(request) = config.1.request(&message, &first.key, now) else {
+    let sending = Sending {
+        delivery_id: &first.key,
+        attempt: first.attempts,
+        now,
+        base_url: &app.base_url,
+        channel: first.channel,
+    };
+    let Some(request) = config.1.request(&message, &sending) else {
         app.deliverer.record(first.channel, Health::Unknown, now);
         let attempt = not_tried(now, "this channel's format has no such message");
         app.store
@@ -441,7 +448,14 @@ pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
     let now = app.now();
     let message = systole_core::message::Message::channel_test(now);
     let key = format!("msg_{}", uuid::Uuid::now_v7().simple());
-    let Some(request) = config.1.request(&message, &key, now) else {
+    let sending = Sending {
+        delivery_id: &key,
+        attempt: 1,
+        now,
+        base_url: &app.base_url,
+        channel,
+    };
+    let Some(request) = config.1.request(&message, &sending) else {
         return Ok(Some(not_tried(
             now,
             "this channel's format has no test message",

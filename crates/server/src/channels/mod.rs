@@ -1,7 +1,7 @@
 //! Channels: what a message looks like at its destination, and what the destination's answer means.
 //!
 //! A channel is two pure functions, *build the request* and *judge the answer*; `outbound` does the sending for all of
-//! them. [`KINDS`] is the one table of what exists: validation, forms and documentation derive from it, so a new kind is
+//! them. Channels that people read say what [`words`] says. [`KINDS`] is the one table of what exists: validation, forms and documentation derive from it, so a new kind is
 //! a row there, a module here and an arm in [`Config`].
 
 use std::fmt;
@@ -15,7 +15,10 @@ use url::Url;
 pub mod payload;
 pub mod retry_after;
 pub mod signature;
+pub mod slack;
+mod slack_blocks;
 pub mod webhook;
+mod words;
 
 /// One kind of channel.
 pub struct Kind {
@@ -23,6 +26,8 @@ pub struct Kind {
     pub name: &'static str,
     /// For people.
     pub title: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
     /// The fields of its `config`.
     pub fields: &'static [Field],
 }
@@ -31,18 +36,43 @@ pub struct Kind {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
+    /// Its name on a form.
+    pub label: &'static str,
     /// What to enter, in one sentence.
     pub help: &'static str,
     /// Whether it must be given.
     pub required: bool,
     /// Whether it is encrypted at rest and never shown again.
     pub secret: bool,
+    /// How a form asks for it.
+    pub input: Input,
     /// Says what is wrong with a value and what to do.
     pub check: fn(&Value) -> Result<(), String>,
 }
 
+/// How a form asks for a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// One line.
+    Text,
+    /// A URL.
+    Url,
+    /// One line that is not shown while it is typed.
+    Secret,
+    /// A whole number.
+    Number,
+    /// One of these; the first is what it is when nothing is chosen.
+    Choice(&'static [&'static str]),
+    /// Several values, separated by commas or lines.
+    List,
+    /// Several lines.
+    Lines,
+    /// It does not: it is for the API and documents.
+    Absent,
+}
+
 /// Every kind that is built.
-pub const KINDS: &[Kind] = &[webhook::KIND];
+pub const KINDS: &[Kind] = &[webhook::KIND, slack::KIND];
 
 /// Kinds that people will ask for by these names, and that are not built yet.
 const NOT_BUILT: &[&str] = &[
@@ -58,16 +88,30 @@ const NOT_BUILT: &[&str] = &[
     "pushover",
     "rocketchat",
     "signal",
-    "slack",
     "sms",
     "teams",
     "telegram",
     "voice",
 ];
 
+/// What a message is sent with, beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The same at every attempt: what receivers recognise a repetition by.
+    pub delivery_id: &'a str,
+    /// Which attempt this is; 1 is the first.
+    pub attempt: u32,
+    /// When it is sent.
+    pub now: Time,
+    /// How people reach this server, without a slash at the end.
+    pub base_url: &'a str,
+    /// The number of the channel.
+    pub channel: i64,
+}
+
 /// A request as a value. `Debug` shows neither the path nor the headers' values nor the body: those hold secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method.
     pub method: http::Method,
     /// Where to.
@@ -78,10 +122,10 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Request")
+        f.debug_struct("HttpRequest")
             .field("method", &self.method)
             .field("url", &redacted(&self.url))
             .field("headers", &names)
@@ -123,6 +167,8 @@ impl FieldError {
 pub enum Config {
     /// A webhook.
     Webhook(webhook::Config),
+    /// Slack.
+    Slack(slack::Config),
 }
 
 impl Config {
@@ -135,6 +181,7 @@ impl Config {
         let config = checked(kind, config)?;
         match kind.name {
             "webhook" => webhook::Config::from_checked(config).map(Config::Webhook),
+            "slack" => slack::Config::from_checked(config).map(Config::Slack),
             other => Err(vec![FieldError::new(
                 "kind",
                 format!("{other} has no reader"),
@@ -143,11 +190,12 @@ impl Config {
     }
 
     /// The request for a message, or `None` where this channel says nothing about messages of that kind.
-    ///
-    /// `delivery_id` is the same at every attempt: it is what receivers recognise a repetition by.
-    pub fn request(&self, message: &Message, delivery_id: &str, now: Time) -> Option<Request> {
+    pub fn request(&self, message: &Message, sending: &Sending<'_>) -> Option<HttpRequest> {
         match self {
-            Config::Webhook(config) => webhook::request(config, message, delivery_id, now),
+            Config::Webhook(config) => {
+                webhook::request(config, message, sending.delivery_id, sending.now)
+            }
+            Config::Slack(config) => Some(slack::request(config, message, sending)),
         }
     }
 
@@ -161,6 +209,7 @@ impl Config {
     ) -> Outcome {
         match self {
             Config::Webhook(_) => webhook::judge(status, retry_after, excerpt, now),
+            Config::Slack(config) => slack::judge(config, status, retry_after, excerpt, now),
         }
     }
 
@@ -168,6 +217,15 @@ impl Config {
     pub fn can_group(&self) -> bool {
         match self {
             Config::Webhook(config) => config.format() == webhook::Format::Standard,
+            Config::Slack(_) => true,
+        }
+    }
+
+    /// Where it goes, as it may be shown.
+    pub fn target(&self) -> String {
+        match self {
+            Config::Webhook(config) => config.target(),
+            Config::Slack(config) => config.target(),
         }
     }
 }
@@ -264,6 +322,17 @@ mod tests {
 
     use super::*;
 
+    /// A first attempt.
+    pub(super) fn sending(delivery_id: &str, now: Time) -> Sending<'_> {
+        Sending {
+            delivery_id,
+            attempt: 1,
+            now,
+            base_url: "https://systole.example",
+            channel: 3,
+        }
+    }
+
     fn errors(kind: &str, config: &Value) -> Vec<String> {
         Config::parse(kind, config)
             .unwrap_err()
@@ -277,7 +346,7 @@ mod tests {
         for name in NOT_BUILT {
             let error = errors(name, &json!({})).join("\n");
             assert!(
-                error.contains("not built yet") && error.contains("webhook"),
+                error.contains("not built yet") && error.contains("webhook, slack"),
                 "{error}"
             );
         }
@@ -338,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_request_shown_for_debugging_holds_no_secret() {
-        let request = Request {
+        let request = HttpRequest {
             method: http::Method::POST,
             url: Url::parse("https://a.example/hidden-path?hidden-query").unwrap(),
             headers: vec![("authorization".into(), "hidden-value".into())],

@@ -19,7 +19,7 @@ use url::{Position, Url};
 use super::connect::{Connection, Failure, Target, open, shown};
 use super::guard::Lists;
 use super::pool::Pool;
-use crate::channels::Request;
+use crate::channels::HttpRequest;
 
 /// The most of an answer's body that is kept.
 const EXCERPT_MOST: usize = 1_024;
@@ -144,7 +144,7 @@ impl Outbound {
     /// `ClaimTooOld`, `BlockedByPolicy`, `InvalidConfig`, `Dns` or `Tls`.
     pub async fn send(
         &self,
-        request: Request,
+        request: HttpRequest,
         before_write: impl FnMut() -> bool + Send,
     ) -> Result<Response, SendError> {
         let what = shown(&request.method, &request.url);
@@ -177,7 +177,7 @@ impl Outbound {
             class: ErrorClass::InvalidConfig,
             message: format!("GET: what was given is not a URL ({error})"),
         })?;
-        let request = Request {
+        let request = HttpRequest {
             method: http::Method::GET,
             url,
             headers: Vec::new(),
@@ -278,7 +278,7 @@ impl Outbound {
 }
 
 /// The request as hyper takes it: the path alone in the first line, the host in its header.
-fn written(request: Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+fn written(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, Failure> {
     let wrong = |what: &str| (ErrorClass::InvalidConfig, what.to_owned());
     let path = &request.url[Position::BeforePath..Position::AfterQuery];
     let host = &request.url[Position::BeforeHost..Position::AfterPort];

@@ -14,6 +14,7 @@ use super::views::{
     ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MonitorFormView,
     MonitorView, OverviewView, SetupView, SignInView, State,
 };
+use crate::channels::Input;
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
 const BODIES_BUDGET: usize = 8_000;
@@ -144,6 +145,16 @@ fn error_of<'a>(errors: &'a [FormError], field: &str) -> Option<&'a Untrusted> {
         .iter()
         .find(|error| error.field == field)
         .map(|error| &error.text)
+}
+
+/// The `type` of an input.
+fn input_type(input: &Input) -> &'static str {
+    match input {
+        Input::Url => "url",
+        Input::Secret => "password",
+        Input::Number => "number",
+        Input::Text | Input::Choice(_) | Input::List | Input::Lines | Input::Absent => "text",
+    }
 }
 
 /// Bytes of a body for a page that shows one.

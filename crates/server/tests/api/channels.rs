@@ -160,7 +160,7 @@ async fn wrong_channels_are_refused_at_their_field() {
             "did you mean webhook?",
         ),
         (
-            json!({"name": "a", "kind": "slack", "config": {}}),
+            json!({"name": "a", "kind": "teams", "config": {}}),
             "kind",
             "not built yet",
         ),

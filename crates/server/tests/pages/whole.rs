@@ -140,6 +140,7 @@ async fn hostile_names_and_bodies_are_text() {
     site.post(
         "/channels",
         &[
+            ("kind", "webhook"),
             ("name", "<i>hook</i>"),
             ("url", "https://hooks.example.org/<i>path"),
         ],

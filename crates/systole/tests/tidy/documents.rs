@@ -24,6 +24,7 @@ const REQUIRED: &[&str] = &[
     "docs/states.md",
     "docs/configuration.md",
     "docs/api.md",
+    "docs/channels.md",
     "docs/openapi.json",
     "docs/operations.md",
     "docs/security.md",
