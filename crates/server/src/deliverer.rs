@@ -21,7 +21,7 @@ use crate::compose;
 use crate::keys::random;
 use crate::loops::Loop;
 use crate::metrics::OutcomeLabel;
-use crate::outbound::{Outbound, Response, SendError};
+use crate::outbound::{Answer, Outbound, SendError};
 
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
@@ -314,7 +314,7 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
         return Ok(());
     };
     let in_time = || app.now().since(claimed_at) < WRITE_BEFORE;
-    let answer = app.deliverer.outbound.send(request, in_time).await;
+    let answer = app.deliverer.outbound.deliver(request, in_time).await;
     let after = app.now();
     if matches!(&answer, Err(error) if error.class == systole_core::delivery::ErrorClass::ClaimTooOld)
     {
@@ -392,14 +392,9 @@ fn not_tried(now: Time, why: &str) -> Attempt {
     }
 }
 
-fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Outcome {
+fn judge(config: &Config, answer: &Result<Answer, SendError>, now: Time) -> Outcome {
     match answer {
-        Ok(answer) => config.judge(
-            answer.status,
-            answer.retry_after.as_deref(),
-            &answer.excerpt,
-            now,
-        ),
+        Ok(answer) => config.judge(answer, now),
         Err(error) => error.outcome(),
     }
 }
@@ -407,14 +402,11 @@ fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Ou
 fn attempt(
     begun: Time,
     ended: Time,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Answer, SendError>,
     outcome: Outcome,
 ) -> Attempt {
     let (status, detail) = match answer {
-        Ok(answer) => (
-            Some(answer.status),
-            format!("HTTP {}: {}", answer.status, answer.excerpt),
-        ),
+        Ok(answer) => (Some(answer.status()), answer.detail()),
         Err(error) => (None, error.message.clone()),
     };
     let outcome = outcome
@@ -461,7 +453,7 @@ pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
             "this channel's format has no test message",
         )));
     };
-    let answer = app.deliverer.outbound.send(request, || true).await;
+    let answer = app.deliverer.outbound.deliver(request, || true).await;
     let after = app.now();
     let outcome = judge(&config.1, &answer, after);
     Ok(Some(attempt(now, after, &answer, outcome)))

@@ -7,11 +7,15 @@
 use std::fmt;
 
 use serde_json::{Map, Value};
-use systole_core::delivery::Outcome;
+use systole_core::delivery::{ErrorClass, Outcome};
 use systole_core::message::Message;
 use systole_core::time::Time;
 use url::Url;
 
+use crate::outbound::Answer;
+
+pub mod email;
+mod letter;
 pub mod payload;
 pub mod retry_after;
 pub mod signature;
@@ -72,13 +76,12 @@ pub enum Input {
 }
 
 /// Every kind that is built.
-pub const KINDS: &[Kind] = &[webhook::KIND, slack::KIND];
+pub const KINDS: &[Kind] = &[webhook::KIND, slack::KIND, email::KIND];
 
 /// Kinds that people will ask for by these names, and that are not built yet.
 const NOT_BUILT: &[&str] = &[
     "alertmanager",
     "discord",
-    "email",
     "gotify",
     "matrix",
     "mattermost",
@@ -107,6 +110,15 @@ pub struct Sending<'a> {
     pub base_url: &'a str,
     /// The number of the channel.
     pub channel: i64,
+}
+
+/// What is sent, as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// By HTTP.
+    Http(HttpRequest),
+    /// By SMTP.
+    Mail(email::Mail),
 }
 
 /// A request as a value. `Debug` shows neither the path nor the headers' values nor the body: those hold secrets.
@@ -169,6 +181,8 @@ pub enum Config {
     Webhook(webhook::Config),
     /// Slack.
     Slack(slack::Config),
+    /// Email.
+    Email(email::Config),
 }
 
 impl Config {
@@ -182,6 +196,7 @@ impl Config {
         match kind.name {
             "webhook" => webhook::Config::from_checked(config).map(Config::Webhook),
             "slack" => slack::Config::from_checked(config).map(Config::Slack),
+            "email" => email::Config::from_checked(config).map(Config::Email),
             other => Err(vec![FieldError::new(
                 "kind",
                 format!("{other} has no reader"),
@@ -190,26 +205,37 @@ impl Config {
     }
 
     /// The request for a message, or `None` where this channel says nothing about messages of that kind.
-    pub fn request(&self, message: &Message, sending: &Sending<'_>) -> Option<HttpRequest> {
+    pub fn request(&self, message: &Message, sending: &Sending<'_>) -> Option<Request> {
         match self {
             Config::Webhook(config) => {
                 webhook::request(config, message, sending.delivery_id, sending.now)
+                    .map(Request::Http)
             }
-            Config::Slack(config) => Some(slack::request(config, message, sending)),
+            Config::Slack(config) => Some(Request::Http(slack::request(config, message, sending))),
+            Config::Email(config) => email::request(config, message, sending).map(Request::Mail),
         }
     }
 
     /// What the destination's answer means.
-    pub fn judge(
-        &self,
-        status: u16,
-        retry_after: Option<&str>,
-        excerpt: &str,
-        now: Time,
-    ) -> Outcome {
-        match self {
-            Config::Webhook(_) => webhook::judge(status, retry_after, excerpt, now),
-            Config::Slack(config) => slack::judge(config, status, retry_after, excerpt, now),
+    pub fn judge(&self, answer: &Answer, now: Time) -> Outcome {
+        match (self, answer) {
+            (Config::Webhook(_), Answer::Http(answer)) => {
+                webhook::judge(answer.status, answer.retry_after.as_deref(), now)
+            }
+            (Config::Slack(config), Answer::Http(answer)) => slack::judge(
+                config,
+                answer.status,
+                answer.retry_after.as_deref(),
+                &answer.excerpt,
+                now,
+            ),
+            (Config::Email(_), Answer::Mail(answer)) => email::judge(answer),
+            // What was asked by one way is not answered by the other.
+            (Config::Webhook(_) | Config::Slack(_), Answer::Mail(_))
+            | (Config::Email(_), Answer::Http(_)) => Outcome::Retry {
+                class: ErrorClass::InvalidResponse,
+                retry_after: None,
+            },
         }
     }
 
@@ -217,7 +243,7 @@ impl Config {
     pub fn can_group(&self) -> bool {
         match self {
             Config::Webhook(config) => config.format() == webhook::Format::Standard,
-            Config::Slack(_) => true,
+            Config::Slack(_) | Config::Email(_) => true,
         }
     }
 
@@ -226,6 +252,7 @@ impl Config {
         match self {
             Config::Webhook(config) => config.target(),
             Config::Slack(config) => config.target(),
+            Config::Email(config) => config.target(),
         }
     }
 }
@@ -346,7 +373,7 @@ mod tests {
         for name in NOT_BUILT {
             let error = errors(name, &json!({})).join("\n");
             assert!(
-                error.contains("not built yet") && error.contains("webhook, slack"),
+                error.contains("not built yet") && error.contains("webhook, slack, email"),
                 "{error}"
             );
         }
@@ -403,6 +430,18 @@ mod tests {
             secret_fields("webhook").collect::<Vec<_>>(),
             ["secret", "headers"]
         );
+    }
+
+    /// Of a channel that sends by HTTP.
+    pub(super) fn http_request(
+        config: &Config,
+        message: &Message,
+        sending: &Sending<'_>,
+    ) -> Option<HttpRequest> {
+        match config.request(message, sending)? {
+            Request::Http(request) => Some(request),
+            Request::Mail(mail) => panic!("{mail:?}"),
+        }
     }
 
     #[test]

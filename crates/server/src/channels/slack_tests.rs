@@ -2,8 +2,9 @@ use serde_json::json;
 use systole_core::time::Span;
 
 use super::super::payload::tests::triggered;
-use super::super::tests::sending;
+use super::super::tests::{http_request, sending};
 use super::*;
+use crate::outbound::{Answer, Response};
 
 const URL: &str = "https://hooks.slack.com/services/T00/B00/hidden";
 
@@ -71,16 +72,15 @@ fn the_url_is_a_secret_everywhere() {
 fn a_message_is_posted_as_json_the_same_at_every_attempt() {
     let config = config(URL).unwrap();
     let message = triggered();
-    let first = config
-        .request(&message, &sending("d-1", message.at))
-        .unwrap();
+    let first = http_request(&config, &message, &sending("d-1", message.at)).unwrap();
     assert_eq!((first.method.as_str(), first.url.as_str()), ("POST", URL));
     let body: Value = serde_json::from_slice(&first.body).unwrap();
     assert_eq!(
         body["blocks"][0]["text"]["text"],
         "🔴 Down: invoice-generator"
     );
-    let second = config.request(
+    let second = http_request(
+        &config,
         &message,
         &Sending {
             attempt: 2,
@@ -132,7 +132,13 @@ fn an_answer_is_judged_by_its_status_and_its_word() {
         (&slack, 503, "", retry(Http5xx)),
         (&slack, 101, "", retry(InvalidResponse)),
     ] {
-        let judged = config.judge(status, Some("7"), said, Time::from_seconds(0));
+        let answer = Answer::Http(Response {
+            status,
+            retry_after: Some("7".to_owned()),
+            excerpt: said.to_owned(),
+            latency: Span::ZERO,
+        });
+        let judged = config.judge(&answer, Time::from_seconds(0));
         assert_eq!(judged, expected, "{status} {said}");
     }
 }

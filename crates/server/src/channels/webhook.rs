@@ -189,7 +189,7 @@ pub fn request(
 }
 
 /// What an answer means. The body decides nothing: any 2xx is a receipt.
-pub fn judge(status: u16, retry_after: Option<&str>, _excerpt: &str, now: Time) -> Outcome {
+pub fn judge(status: u16, retry_after: Option<&str>, now: Time) -> Outcome {
     let retry = |class| Outcome::Retry {
         class,
         retry_after: retry_after.and_then(|text| retry_after::parse(text, now)),

@@ -3,7 +3,7 @@ use systole_core::message::MessageKind;
 use systole_core::time::Span;
 
 use super::super::payload::tests::triggered;
-use super::super::tests::sending;
+use super::super::tests::{http_request, sending};
 use super::*;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -130,7 +130,7 @@ fn a_secret_must_be_there_when_it_is_to_be_used() {
 fn the_request_is_signed_over_what_it_sends() {
     let config = config(&json!({"headers": {"Authorization": "Bearer x"}})).unwrap();
     let now = Time::parse("2026-11-21T08:05:01.9Z").unwrap();
-    let request = config.request(&triggered(), &sending("d-1", now)).unwrap();
+    let request = http_request(&config, &triggered(), &sending("d-1", now)).unwrap();
     assert_eq!(request.method, Method::POST);
     assert_eq!(request.url.as_str(), "https://a.example/in?key=1");
     let headers: http::HeaderMap = request
@@ -154,12 +154,18 @@ fn the_request_is_signed_over_what_it_sends() {
 #[test]
 fn a_repetition_differs_only_in_its_time_and_signature() {
     let config = config(&json!({})).unwrap();
-    let first = config
-        .request(&triggered(), &sending("d-1", Time::from_seconds(1_000)))
-        .unwrap();
-    let second = config
-        .request(&triggered(), &sending("d-1", Time::from_seconds(2_000)))
-        .unwrap();
+    let first = http_request(
+        &config,
+        &triggered(),
+        &sending("d-1", Time::from_seconds(1_000)),
+    )
+    .unwrap();
+    let second = http_request(
+        &config,
+        &triggered(),
+        &sending("d-1", Time::from_seconds(2_000)),
+    )
+    .unwrap();
     assert_eq!(first.body, second.body);
     let changed: Vec<&str> = first
         .headers
@@ -226,7 +232,7 @@ fn an_answer_is_judged_by_its_status() {
         (999, retry(InvalidResponse)),
     ] {
         assert_eq!(
-            judge(status, Some("7"), "", Time::from_seconds(0)),
+            judge(status, Some("7"), Time::from_seconds(0)),
             expected,
             "{status}"
         );

@@ -86,9 +86,10 @@ impl SendError {
 
 /// The client. One for the whole process, so that connections are shared.
 pub struct Outbound {
-    lists: Lists,
+    pub(super) lists: Lists,
     tls: Arc<rustls::ClientConfig>,
-    limits: Limits,
+    pub(super) mail_tls: Arc<rustls::ClientConfig>,
+    pub(super) limits: Limits,
     pool: Pool,
 }
 
@@ -119,15 +120,13 @@ impl Outbound {
         roots: RootCertStore,
         limits: Limits,
     ) -> Result<Outbound, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mail_tls = tls_config(roots)?;
+        let mut tls = mail_tls.clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Outbound {
             lists,
             tls: Arc::new(tls),
+            mail_tls: Arc::new(mail_tls),
             limits,
             pool: Pool::default(),
         })
@@ -275,6 +274,16 @@ impl Outbound {
             latency,
         }
     }
+}
+
+/// A client's side of TLS that trusts these.
+pub(super) fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    Ok(builder
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// The request as hyper takes it: the path alone in the first line, the host in its header.
