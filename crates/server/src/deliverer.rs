@@ -168,7 +168,8 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
         }
     }
     tracker.close();
-    // A request takes ten seconds at most; what is not finished then is sent again by the next start.
+    // An HTTP request takes ten seconds at most; mail may take longer. What is not finished then is sent again by the next
+    // start.
     _ = tokio::time::timeout(Duration::from_secs(12), tracker.wait()).await;
     sent.cancel();
     _ = finisher.await;

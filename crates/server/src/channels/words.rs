@@ -164,12 +164,18 @@ fn single(message: &Message, incident: &IncidentFacts) -> Told {
     }
     let said = message.evidence.message.as_deref().map(visible_lines);
     let said = said.filter(|said| !said.trim().is_empty());
+    // The evidence is that of the beginning.
+    let when = if incident.resolved_at.is_some() {
+        "What it had said"
+    } else {
+        "What it said"
+    };
     Told {
         mark,
         title: format!("{}: {}", mark.word, name(incident, monitor)),
         sentences: sentences(message, incident, now_well(incident, monitor)),
         facts,
-        said: said.map(|said| ("What it said", said.trim_end().to_owned())),
+        said: said.map(|said| (when, said.trim_end().to_owned())),
         link: Some((
             format!("Open incident #{}", incident.number),
             incident.url.clone(),

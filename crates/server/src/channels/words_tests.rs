@@ -99,7 +99,10 @@ fn a_message_says_what_since_when_why_and_on_what_it_rests() {
 
 #[test]
 fn the_end_says_how_long_it_lasted() {
-    let told = said(&resolved());
+    let mut message = resolved();
+    message.evidence.message = Some("disk full".into());
+    let told = said(&message);
+    assert_eq!(told.said.as_ref().unwrap().0, "What it had said");
     assert_eq!(
         (told.title.as_str(), told.mark.tone),
         ("Resolved: invoice-generator", Tone::Good)
