@@ -294,6 +294,42 @@ async fn a_test_says_how_it_went() {
 }
 
 #[tokio::test]
+async fn slack_is_told_in_blocks_of_an_incident_and_of_its_end() {
+    let server = Server::start().await;
+    let (url, mut received) = receiver("200 OK").await;
+    let input = json!({"name": "chat", "kind": "slack", "config": {"url": url}});
+    let made = server.post("/channels", input).await.expect(201);
+    assert_eq!(
+        (&made["config"]["url"], &made["digest"]),
+        (&json!("(secret)"), &json!(true))
+    );
+    let monitor = server.heartbeat("night <!channel> & *job*").await;
+    for (suffix, headline, text) in [
+        (
+            "/7",
+            "🔴 Down: night <!channel> & *job*",
+            "night &lt;!channel&gt; &amp; ∗job∗ is down. The job ended with a non-zero exit status.",
+        ),
+        (
+            "",
+            "✅ Resolved: night <!channel> & *job*",
+            "night &lt;!channel&gt; &amp; ∗job∗ is up. The job reported a success.",
+        ),
+    ] {
+        server.ping(&monitor, suffix, "").await;
+        let request = received.recv().await.unwrap();
+        let body = request.split_once("\r\n\r\n").unwrap().1;
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["blocks"][0]["text"]["text"], headline);
+        let said = body["blocks"][1]["text"]["text"].as_str().unwrap();
+        assert!(said.starts_with(text), "{said}");
+    }
+    wait_for(&server, "delivered").await;
+    let deliveries = server.get("/deliveries").await.expect(200);
+    assert!(!deliveries.to_string().contains("with-a-secret-path"));
+}
+
+#[tokio::test]
 async fn deliveries_are_listed_and_dead_ones_replayed() {
     let server = Server::start().await;
     // Gone for good: no second attempt.
