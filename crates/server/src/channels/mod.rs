@@ -48,6 +48,8 @@ pub struct Field {
     pub required: bool,
     /// Whether it is encrypted at rest and never shown again.
     pub secret: bool,
+    /// Of a secret that is sent: the fields that say to whom. It is not sent elsewhere unless it is given anew.
+    pub destination: &'static [&'static str],
     /// How a form asks for it.
     pub input: Input,
     /// Says what is wrong with a value and what to do.
@@ -279,6 +281,38 @@ pub fn secret_fields(kind: &str) -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(|field| field.secret)
         .map(|field| field.name)
+}
+
+/// Secrets that a change would send elsewhere although it does not know them: each with the field that was changed.
+pub fn secrets_led_astray(
+    kind: &str,
+    given: &Map<String, Value>,
+    stored: &Map<String, Value>,
+    is_redacted: impl Fn(&Value) -> bool,
+) -> Vec<FieldError> {
+    let fields = KINDS
+        .iter()
+        .find(|row| row.name == kind)
+        .map_or(&[][..], |row| row.fields);
+    fn set<'c>(config: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+        config.get(name).filter(|value| !value.is_null())
+    }
+    let astray = |field: &Field| {
+        let is_kept = given.get(field.name).is_some_and(&is_redacted);
+        let changed = field
+            .destination
+            .iter()
+            .find(|name| set(given, name) != set(stored, name));
+        changed.filter(|_| is_kept).map(|changed| {
+            FieldError::new(
+                format!("config.{}", field.name),
+                format!(
+                    "{changed} is another now; a secret is sent there only when it is given anew"
+                ),
+            )
+        })
+    };
+    fields.iter().filter_map(astray).collect()
 }
 
 fn find(name: &str) -> Result<&'static Kind, FieldError> {

@@ -25,6 +25,7 @@ pub const KIND: Kind = Kind {
         help: "the URL of an incoming webhook, as https://hooks.slack.com/services/…; it is kept as a secret",
         required: true,
         secret: true,
+        destination: &[],
         input: Input::Secret,
         check: |value| read_url(value).map(drop),
     }],

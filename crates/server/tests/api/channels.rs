@@ -97,6 +97,13 @@ async fn a_channels_secrets_are_shown_once_and_stay() {
         same["rev"], 1,
         "what was redacted stays, so nothing has changed"
     );
+    let elsewhere = json!({"url": "https://b.example.com/", "headers": {"x-api-key": "(secret)"}});
+    let (field, message) = server
+        .call("PATCH", &at, json!({"config": elsewhere}))
+        .await
+        .only_error(422);
+    assert_eq!(field, "config.headers");
+    assert!(message.contains("given anew"), "{message}");
     let changed = server
         .call(
             "PATCH",

@@ -463,6 +463,19 @@ async fn the_password_is_never_shown_and_stays() {
         .await
         .expect(200);
     assert_eq!(changed["config"]["to"], json!(["c@example.org"]));
+    for (field, value) in [
+        ("host", json!("mail.elsewhere.example")),
+        ("port", json!(2525)),
+    ] {
+        let mut elsewhere = changed["config"].clone();
+        elsewhere[field] = value;
+        let (named, message) = server
+            .call("PATCH", &at, json!({"config": elsewhere}))
+            .await
+            .only_error(422);
+        assert_eq!(named, "config.password", "an editor does not learn it");
+        assert!(message.contains(field), "{message}");
+    }
     let app = server.server.app();
     let stored = app.store.channel(1, 1).await.unwrap().unwrap();
     let opened = app
