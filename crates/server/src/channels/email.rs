@@ -83,7 +83,7 @@ pub const KIND: Kind = Kind {
         Field {
             name: "to",
             label: "To",
-            help: "1 to 50 addresses, as a list; in a form one to a line",
+            help: "1 to 50 addresses; on a form, one to a line",
             required: true,
             secret: false,
             destination: &[],

@@ -11,8 +11,8 @@ use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
 use super::views::{
-    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MonitorFormView,
-    MonitorView, OverviewView, SetupView, SignInView, State,
+    ChannelField, ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView,
+    MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
 };
 use crate::channels::Input;
 
@@ -145,6 +145,11 @@ fn error_of<'a>(errors: &'a [FormError], field: &str) -> Option<&'a Untrusted> {
         .iter()
         .find(|error| error.field == field)
         .map(|error| &error.text)
+}
+
+/// Whether a form says that a field may be left out; of several words one is chosen anyway.
+fn may_be_left_out(field: &ChannelField) -> bool {
+    !field.required && !matches!(field.input, Input::Choice(_))
 }
 
 /// The `type` of an input.
