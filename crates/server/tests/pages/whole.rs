@@ -55,7 +55,8 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
         .await;
     assert_eq!(sent.status, 200);
 
-    let page = until(&mut site, "/", ">Down<").await;
+    // The page reads incidents before states, so that the state may be ahead of them.
+    let page = until(&mut site, "/", "1 incident open").await;
     page.shows(
         200,
         &[
