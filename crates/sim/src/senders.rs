@@ -334,7 +334,7 @@ impl World {
             Some(window) if self.rng.chance(600) => window.ended_at = Some(now),
             _ => {
                 let start = now + Span::from_micros(self.rng.between(-S, 20 * S));
-                let end = start + Span::from_micros(self.rng.between(2 * S, 90 * S));
+                let end = start + Span::from_micros(self.rng.between(60 * S, 120 * S));
                 let last = u32::try_from(self.senders.len()).unwrap_or(1);
                 let monitors = (1..=last).filter(|_| self.rng.chance(500)).collect();
                 let Ok(when) = When::once(start, end) else {
