@@ -47,12 +47,14 @@ pub fn clean(command: &mut Command) {
     command.current_dir(std::env::temp_dir());
 }
 
-/// `systole serve` on a free port of loopback, with its data in `data`.
+/// `systole serve` on a free port of loopback unless told otherwise, with its data in `data`.
 pub fn serve(data: &Path, more: &[&str]) -> Command {
-    let mut command = systole(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let mut command = systole(&["serve", "--data-dir"]);
     command.arg(data).args(more);
-    if !more.contains(&"--metrics-listen") {
-        command.args(["--metrics-listen", "off"]);
+    for (flag, value) in [("--listen", "127.0.0.1:0"), ("--metrics-listen", "off")] {
+        if !more.contains(&flag) {
+            command.args([flag, value]);
+        }
     }
     command
 }
