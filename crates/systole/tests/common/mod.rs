@@ -18,13 +18,18 @@ use http::{Reply, ask};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until there is something to see.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same with another patience, for what waits for the clock.
+pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited too long for: {what}");
+        assert!(begun.elapsed() < patience, "waited too long for: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
