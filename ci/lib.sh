@@ -58,6 +58,11 @@ look() {
   has npm || packages+=(npm)
   find_chromium >/dev/null || packages+=(chromium)
   find_mail_python >/dev/null || packages+=(python3-aiosmtpd)
+  [ -x /usr/sbin/cron ] || packages+=(cron)
+  has unshare || packages+=(util-linux)
+  if [ "$needs_root" = yes ] && ! as_root true 2>/dev/null; then
+    problems+=("root, or sudo that asks nothing, is needed by the step night: it runs cron in namespaces of its own")
+  fi
   # A target that is built already needs no more room than its next build.
   local target=${CARGO_TARGET_DIR:-target} needed=$DISK_TARGET_GB
   [ ! -d "$target/debug/deps" ] || needed=2
@@ -77,9 +82,9 @@ as_root() {
   fi
 }
 
-# Fails with all that is missing, after installing what it may and can.
+# Fails with all that is missing, after installing what it may and can: INSTALL NEEDS_ROOT, each yes or no.
 check_machine() {
-  local install=$1
+  local install=$1 needs_root=$2
   look
   if [ "$install" = yes ] && [ ${#packages[@]} -gt 0 ] && has apt-get; then
     if as_root true 2>/dev/null; then

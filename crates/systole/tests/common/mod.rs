@@ -18,13 +18,18 @@ use http::{Reply, ask};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until there is something to see.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same with another patience, for what waits for the clock.
+pub fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited too long for: {what}");
+        assert!(begun.elapsed() < patience, "waited too long for: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -47,12 +52,14 @@ pub fn clean(command: &mut Command) {
     command.current_dir(std::env::temp_dir());
 }
 
-/// `systole serve` on a free port of loopback, with its data in `data`.
+/// `systole serve` on a free port of loopback unless told otherwise, with its data in `data`.
 pub fn serve(data: &Path, more: &[&str]) -> Command {
-    let mut command = systole(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let mut command = systole(&["serve", "--data-dir"]);
     command.arg(data).args(more);
-    if !more.contains(&"--metrics-listen") {
-        command.args(["--metrics-listen", "off"]);
+    for (flag, value) in [("--listen", "127.0.0.1:0"), ("--metrics-listen", "off")] {
+        if !more.contains(&flag) {
+            command.args([flag, value]);
+        }
     }
     command
 }

@@ -21,6 +21,7 @@ const REQUIRED: &[&str] = &[
     "docs/quick-start.md",
     "docs/check-ins.md",
     "docs/exec.md",
+    "docs/recipes.md",
     "docs/schedules.md",
     "docs/states.md",
     "docs/maintenance.md",
