@@ -22,6 +22,15 @@ find_chromium() {
   return 1
 }
 
+# A Python that has aiosmtpd, the mail server of the tests. Debian's package is for Debian's own Python.
+find_mail_python() {
+  local name
+  for name in python3 /usr/bin/python3; do
+    if has "$name" && "$name" -c 'import aiosmtpd.smtp' >/dev/null 2>&1; then echo "$name"; return 0; fi
+  done
+  return 1
+}
+
 # Sets `packages` (of Debian and its kin) and `problems` (what no package mends).
 look() {
   packages=() problems=()
@@ -48,6 +57,7 @@ look() {
   fi
   has npm || packages+=(npm)
   find_chromium >/dev/null || packages+=(chromium)
+  find_mail_python >/dev/null || packages+=(python3-aiosmtpd)
   # A target that is built already needs no more room than its next build.
   local target=${CARGO_TARGET_DIR:-target} needed=$DISK_TARGET_GB
   [ ! -d "$target/debug/deps" ] || needed=2

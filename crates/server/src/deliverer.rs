@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::channels::Config;
+use crate::channels::{Config, Sending};
 use crate::compose;
 use crate::keys::random;
 use crate::loops::Loop;
 use crate::metrics::OutcomeLabel;
-use crate::outbound::{Outbound, Response, SendError};
+use crate::outbound::{Answer, Outbound, SendError};
 
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
@@ -173,7 +173,8 @@ pub(crate) async fn run(app: &Arc<App>, mut incoming: Incoming) -> Result<(), &'
         }
     }
     tracker.close();
-    // A request takes ten seconds at most; what is not finished then is sent again by the next start.
+    // An HTTP request takes ten seconds at most; mail may take longer. What is not finished then is sent again by the next
+    // start.
     _ = tokio::time::timeout(Duration::from_secs(12), tracker.wait()).await;
     sent.cancel();
     _ = finisher.await;
@@ -303,7 +304,14 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
     let Some(message) = compose::message(app, together) else {
         return Ok(());
     };
-    let Some(request) = config.1.request(&message, &first.key, now) else {
+    let sending = Sending {
+        delivery_id: &first.key,
+        attempt: first.attempts,
+        now,
+        base_url: &app.base_url,
+        channel: first.channel,
+    };
+    let Some(request) = config.1.request(&message, &sending) else {
         app.deliverer.record(first.channel, Health::Unknown, now);
         let attempt = not_tried(now, "this channel's format has no such message");
         app.store
@@ -312,7 +320,7 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
         return Ok(());
     };
     let in_time = || app.now().since(claimed_at) < WRITE_BEFORE;
-    let answer = app.deliverer.outbound.send(request, in_time).await;
+    let answer = app.deliverer.outbound.deliver(request, in_time).await;
     let after = app.now();
     if matches!(&answer, Err(error) if error.class == systole_core::delivery::ErrorClass::ClaimTooOld)
     {
@@ -393,14 +401,9 @@ fn not_tried(now: Time, why: &str) -> Attempt {
     }
 }
 
-fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Outcome {
+fn judge(config: &Config, answer: &Result<Answer, SendError>, now: Time) -> Outcome {
     match answer {
-        Ok(answer) => config.judge(
-            answer.status,
-            answer.retry_after.as_deref(),
-            &answer.excerpt,
-            now,
-        ),
+        Ok(answer) => config.judge(answer, now),
         Err(error) => error.outcome(),
     }
 }
@@ -408,14 +411,11 @@ fn judge(config: &Config, answer: &Result<Response, SendError>, now: Time) -> Ou
 fn attempt(
     begun: Time,
     ended: Time,
-    answer: &Result<Response, SendError>,
+    answer: &Result<Answer, SendError>,
     outcome: Outcome,
 ) -> Attempt {
     let (status, detail) = match answer {
-        Ok(answer) => (
-            Some(answer.status),
-            format!("HTTP {}: {}", answer.status, answer.excerpt),
-        ),
+        Ok(answer) => (Some(answer.status()), answer.detail()),
         Err(error) => (None, error.message.clone()),
     };
     let outcome = outcome
@@ -449,13 +449,20 @@ pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
     let now = app.now();
     let message = systole_core::message::Message::channel_test(now);
     let key = format!("msg_{}", uuid::Uuid::now_v7().simple());
-    let Some(request) = config.1.request(&message, &key, now) else {
+    let sending = Sending {
+        delivery_id: &key,
+        attempt: 1,
+        now,
+        base_url: &app.base_url,
+        channel,
+    };
+    let Some(request) = config.1.request(&message, &sending) else {
         return Ok(Some(not_tried(
             now,
             "this channel's format has no test message",
         )));
     };
-    let answer = app.deliverer.outbound.send(request, || true).await;
+    let answer = app.deliverer.outbound.deliver(request, || true).await;
     let after = app.now();
     let outcome = judge(&config.1, &answer, after);
     Ok(Some(attempt(now, after, &answer, outcome)))

@@ -33,6 +33,7 @@ pub mod seed;
 pub mod serve;
 pub mod tls;
 pub mod tokens;
+pub mod visible;
 pub mod web;
 
 pub use config::Config;

@@ -1,16 +1,17 @@
 //! Sockets: accepting, TLS, HTTP/1.1, and the split between check-ins and everything else.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body_util::Full;
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +32,13 @@ const HEAD_TIME: Duration = Duration::from_secs(75);
 const BUFFER_MAX: usize = 32 * 1024;
 /// Connections at once; beyond it new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 20_000;
+/// Of these, so many from one address (of IPv6, from one network of 64 bits); beyond it new ones are closed. Proxies that
+/// were named as trusted may have all.
+const CONNECTIONS_OF_ONE: u32 = 2_000;
+/// The body of a request that is not a check-in must have come within this time...
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// ... and is not read beyond this; what a route takes is less.
+const BODY_MAX: usize = 8 << 20;
 
 /// The address that a request comes from, as a request extension.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +68,7 @@ pub(crate) async fn run(
 ) -> Result<(), &'static str> {
     let tracker = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let sources = Arc::new(Sources::default());
     loop {
         let slot = tokio::select! {
             slot = Arc::clone(&slots).acquire_owned() => slot,
@@ -72,10 +81,20 @@ pub(crate) async fn run(
         };
         match accepted {
             Ok((stream, peer)) => {
+                let trusted = is_trusted(&app.config.trusted_proxies, peer.ip().to_canonical());
+                let counted = if trusted {
+                    None
+                } else {
+                    let Some(counted) = Sources::count(&sources, peer.ip()) else {
+                        app.metrics.refused.inc();
+                        continue;
+                    };
+                    Some(counted)
+                };
                 let (app, listening) = (Arc::clone(&app), listening.clone());
                 tracker.spawn(async move {
                     connection(app, listening, stream, peer).await;
-                    drop(slot);
+                    drop((slot, counted));
                 });
             }
             Err(error) => {
@@ -90,6 +109,65 @@ pub(crate) async fn run(
     tracker.close();
     _ = tokio::time::timeout(Duration::from_secs(15), tracker.wait()).await;
     Ok(())
+}
+
+/// Connections by where they come from.
+#[derive(Default)]
+struct Sources(Mutex<HashMap<IpAddr, u32>>);
+
+/// One connection, counted as long as it lives.
+struct Counted {
+    sources: Arc<Sources>,
+    network: IpAddr,
+}
+
+impl Sources {
+    /// `None` where there are too many from there already.
+    fn count(sources: &Arc<Sources>, peer: IpAddr) -> Option<Counted> {
+        let network = network(peer.to_canonical());
+        let mut counts = sources.lock();
+        let count = counts.entry(network).or_insert(0);
+        if *count >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        let sources = Arc::clone(sources);
+        Some(Counted { sources, network })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, u32>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.sources.lock();
+        if let Some(count) = counts.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// What one sender has to itself.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+    }
+}
+
+fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
 }
 
 async fn connection(app: Arc<App>, listening: Listening, stream: TcpStream, peer: SocketAddr) {
@@ -149,7 +227,12 @@ async fn answer(
         return Ok(reply.map(ReplyBody::Short));
     }
     request.extensions_mut().insert(Peer(source));
-    let request = request.map(axum::body::Body::new);
+    let (parts, body) = request.into_parts();
+    let body = match whole(body).await {
+        Ok(body) => body,
+        Err(reply) => return Ok(reply.map(ReplyBody::Short)),
+    };
+    let request = Request::from_parts(parts, body);
     // A task of its own, so that it is not dropped with its connection: what was committed must reach memory.
     match tokio::spawn(listening.router.clone().oneshot(request)).await {
         Ok(Ok(reply)) => Ok(reply.map(ReplyBody::Long)),
@@ -158,6 +241,34 @@ async fn answer(
             let text = "something went wrong; the log has more";
             Ok(ping::plain(http::StatusCode::INTERNAL_SERVER_ERROR, text).map(ReplyBody::Short))
         }
+    }
+}
+
+/// The whole body: a sender that dribbles must not keep a handler waiting.
+async fn whole(body: Incoming) -> Result<axum::body::Body, ping::Reply> {
+    let refused = |status, text| {
+        let mut reply = ping::plain(status, text);
+        let close = http::HeaderValue::from_static("close");
+        reply.headers_mut().insert(http::header::CONNECTION, close);
+        reply
+    };
+    if body.is_end_stream() {
+        return Ok(axum::body::Body::empty());
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(axum::body::Body::from(body.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refused(
+            http::StatusCode::PAYLOAD_TOO_LARGE,
+            "the body of the request is larger than 8 MiB; send less",
+        )),
+        Ok(Err(_)) => Err(refused(
+            http::StatusCode::BAD_REQUEST,
+            "the body of the request could not be read",
+        )),
+        Err(_) => Err(refused(
+            http::StatusCode::REQUEST_TIMEOUT,
+            "the body of the request did not arrive within 30 s; send it again",
+        )),
     }
 }
 

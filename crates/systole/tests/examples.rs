@@ -54,6 +54,11 @@ impl Server {
                 "SYSTOLE_WEBHOOK_SECRET",
                 "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
             )
+            .env(
+                "SLACK_WEBHOOK_URL",
+                "https://hooks.slack.com/services/T0/B0/x",
+            )
+            .env("SMTP_PASSWORD", "a password")
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -138,8 +143,14 @@ fn script(manifest: &str) -> String {
 #[test]
 fn the_examples_do_what_they_say() {
     let server = Server::start();
-    let documents = ["heartbeats.yaml", "webhook.yaml", "maintenance.yaml"]
-        .map(|name| example(name).display().to_string());
+    let documents = [
+        "heartbeats.yaml",
+        "webhook.yaml",
+        "slack.yaml",
+        "email.yaml",
+        "maintenance.yaml",
+    ]
+    .map(|name| example(name).display().to_string());
     for (round, outcome) in [("first", "created"), ("again", "unchanged")] {
         for document in &documents {
             let said = server.client(&["apply", "-f", document]);

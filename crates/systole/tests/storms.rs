@@ -197,7 +197,7 @@ fn what_nobody_acknowledges_is_said_again() {
 fn maintenance(server: &Server, name: &str, selector: &str) -> String {
     let now = jiff::Timestamp::now();
     let at = |hours: i64| (now + jiff::SignedDuration::from_hours(hours)).to_string();
-    let body = json!({"name": name, "selector": selector, "start": at(-1), "end": at(2)});
+    let body = json!({"name": name, "selector": selector, "when": {"start": at(-1), "end": at(2)}});
     let (status, made) = server.api("POST", "/maintenances", &body);
     assert_eq!(status, 201, "{made}");
     made["id"].as_str().unwrap().to_owned()

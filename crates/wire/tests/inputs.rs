@@ -252,7 +252,7 @@ fn a_full_heartbeat_is_read_as_written() {
 fn a_reply_is_flat_and_read_back() {
     let reply = json!({
         "id": "m1", "rev": 3, "kind": "heartbeat", "name": "invoice-generator", "description": "", "severity": "critical",
-        "labels": {}, "owner": null, "runbook_url": null, "channels": null, "state": "up",
+        "labels": {}, "owner": null, "runbook_url": null, "channels": null, "set": null, "state": "up",
         "since": "2026-11-21T02:10:00Z", "maintenance": false, "open_incident": null,
         "warnings": [{"code": "no_channel", "message": "nobody is told"}], "created_at": "2026-11-21T02:00:00Z",
         "slug": "invoice-generator", "schedule": {"cron": "0 2 * * *", "timezone": "UTC", "dialect": "classic"},

@@ -4,7 +4,7 @@ use serde_json::json;
 use systole_core::delivery::{GIVE_UP_AFTER, Outcome, Step, next_step};
 use systole_core::time::Span;
 use systole_server::channels::{Config, retry_after, signature};
-use systole_server::outbound;
+use systole_server::outbound::{self, Answer, Response};
 
 use super::{NOW, parts};
 
@@ -36,7 +36,13 @@ pub fn run(input: &[u8]) {
         &json!({"url": "https://a.example/", "secret": secret}),
     )
     .unwrap();
-    let outcome = config.judge(status, retry, &excerpt, NOW);
+    let answer = Answer::Http(Response {
+        status,
+        retry_after: retry.map(str::to_owned),
+        excerpt,
+        latency: Span::ZERO,
+    });
+    let outcome = config.judge(&answer, NOW);
     assert_eq!(
         matches!(outcome, Outcome::Delivered { .. }),
         (200..300).contains(&status)

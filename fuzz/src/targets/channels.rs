@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use systole_core::message::Message;
-use systole_server::channels::{self, Config, FieldError, KINDS};
+use systole_server::channels::{self, Config, FieldError, KINDS, Request, Sending};
 use systole_server::outbound;
 
 use super::{NOW, is_said, texts};
@@ -29,12 +29,19 @@ fn accepted(kind: &str, config: &Value, read: &Config) {
         Ok(read),
         "the same text is the same channel"
     );
-    let request = read.request(&Message::channel_test(NOW), "dlv_1", NOW);
+    let sending = Sending {
+        delivery_id: "dlv_1",
+        attempt: 1,
+        now: NOW,
+        base_url: "https://systole.example",
+        channel: 1,
+    };
+    let request = read.request(&Message::channel_test(NOW), &sending);
     let shown = format!("{read:?} {request:?}");
     if let Some(secret) = secret(kind, config) {
         assert!(!shown.contains(secret), "{shown} shows the secret");
     }
-    if let Some(request) = request {
+    if let Some(Request::Http(request)) = request {
         assert!(matches!(request.url.scheme(), "http" | "https") && request.url.has_host());
         let written = outbound::written(request)
             .unwrap_or_else(|(_, why)| panic!("{config} cannot be sent: {why}"));

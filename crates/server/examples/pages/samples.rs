@@ -575,12 +575,7 @@ pub fn channels() -> ChannelsView {
             ),
             row("c3", "unused", false, false, None),
         ],
-        name: "chat".into(),
-        url: "http://169.254.169.254/".into(),
-        errors: vec![FormError {
-            field: "url",
-            text: "169.254.169.254 is link-local: such addresses are never sent to.".into(),
-        }],
+        forms: vec![webhook_form()],
     }
 }
 
@@ -673,6 +668,43 @@ pub fn maintenance_empty() -> MaintenanceView {
         errors: Vec::new(),
         ..maintenance()
     }
+}
+
+fn webhook_form() -> ChannelForm {
+    let field = |name, label, input, required| ChannelField {
+        name,
+        label,
+        help: "Where the messages are posted.".to_owned(),
+        input,
+        required,
+        value: "".into(),
+        error: None,
+    };
+    let mut form = ChannelForm {
+        kind: "webhook",
+        title: "Webhook",
+        about: "Posts JSON for every incident.",
+        open: true,
+        name: "chat".into(),
+        default: true,
+        system: false,
+        fields: vec![
+            field("url", "URL", Input::Url, true),
+            field("secret", "Signing secret", Input::Secret, false),
+            field(
+                "format",
+                "Format",
+                Input::Choice(&["standard", "vigilmon"]),
+                false,
+            ),
+            field("to", "To", Input::List, false),
+        ],
+        errors: Vec::new(),
+    };
+    form.fields[0].value = "http://169.254.169.254/".into();
+    form.fields[0].error =
+        Some("169.254.169.254 is link-local: such addresses are never sent to.".into());
+    form
 }
 
 pub fn monitor_form() -> MonitorFormView {

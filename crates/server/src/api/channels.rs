@@ -12,7 +12,7 @@ use super::extract::{Expected, Query};
 use super::fields::span;
 use super::ids::{channel_id, parse_channel_id};
 use crate::app::App;
-use crate::channels::{Config, complete, redacted, secret_fields};
+use crate::channels::{Config, complete, redacted, secret_fields, secrets_led_astray};
 use crate::deliverer;
 use crate::keys::random;
 use crate::principals::{Principal, Role};
@@ -261,6 +261,12 @@ impl Draft {
             ));
         }
         let remind_every = span("remind_every", &self.remind_every, &mut errors);
+        let astray = secrets_led_astray(&self.kind, &self.config, stored, is_redacted);
+        errors.extend(
+            astray
+                .into_iter()
+                .map(|error| FieldError::new(error.field, error.detail)),
+        );
         let config = completed(&self.kind, self.config, stored, random()?);
         if let Err(wrong) = Config::parse(&self.kind, &Value::Object(config.clone())) {
             errors.extend(
@@ -311,6 +317,15 @@ fn completed(
         }
     }
     whole
+}
+
+/// Whether it says `(secret)`, or holds something that does.
+fn is_redacted(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == REDACTED,
+        Value::Object(fields) => fields.values().any(is_redacted),
+        _ => false,
+    }
 }
 
 fn restore(given: &mut Value, known: &Value) {

@@ -1,22 +1,29 @@
 //! Channels: what a message looks like at its destination, and what the destination's answer means.
 //!
 //! A channel is two pure functions, *build the request* and *judge the answer*; `outbound` does the sending for all of
-//! them. [`KINDS`] is the one table of what exists: validation, forms and documentation derive from it, so a new kind is
+//! them. Channels that people read say what [`words`] says. [`KINDS`] is the one table of what exists: validation, forms and documentation derive from it, so a new kind is
 //! a row there, a module here and an arm in [`Config`].
 
 use std::fmt;
 
 use serde_json::{Map, Value};
-use systole_core::delivery::Outcome;
+use systole_core::delivery::{ErrorClass, Outcome};
 use systole_core::message::Message;
 use systole_core::time::Time;
 use systole_wire::strict::shortened;
 use url::Url;
 
+use crate::outbound::Answer;
+
+pub mod email;
+mod letter;
 pub mod payload;
 pub mod retry_after;
 pub mod signature;
+pub mod slack;
+mod slack_blocks;
 pub mod webhook;
+mod words;
 
 /// One kind of channel.
 pub struct Kind {
@@ -24,6 +31,8 @@ pub struct Kind {
     pub name: &'static str,
     /// For people.
     pub title: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
     /// The fields of its `config`.
     pub fields: &'static [Field],
 }
@@ -32,24 +41,50 @@ pub struct Kind {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
+    /// Its name on a form.
+    pub label: &'static str,
     /// What to enter, in one sentence.
     pub help: &'static str,
     /// Whether it must be given.
     pub required: bool,
     /// Whether it is encrypted at rest and never shown again.
     pub secret: bool,
+    /// Of a secret that is sent: the fields that say to whom. It is not sent elsewhere unless it is given anew.
+    pub destination: &'static [&'static str],
+    /// How a form asks for it.
+    pub input: Input,
     /// Says what is wrong with a value and what to do.
     pub check: fn(&Value) -> Result<(), String>,
 }
 
+/// How a form asks for a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// One line.
+    Text,
+    /// A URL.
+    Url,
+    /// One line that is not shown while it is typed.
+    Secret,
+    /// A whole number.
+    Number,
+    /// One of these; the first is what it is when nothing is chosen.
+    Choice(&'static [&'static str]),
+    /// Several values, separated by commas or lines.
+    List,
+    /// Several lines.
+    Lines,
+    /// It does not: it is for the API and documents.
+    Absent,
+}
+
 /// Every kind that is built.
-pub const KINDS: &[Kind] = &[webhook::KIND];
+pub const KINDS: &[Kind] = &[webhook::KIND, slack::KIND, email::KIND];
 
 /// Kinds that people will ask for by these names, and that are not built yet.
 const NOT_BUILT: &[&str] = &[
     "alertmanager",
     "discord",
-    "email",
     "gotify",
     "matrix",
     "mattermost",
@@ -59,16 +94,39 @@ const NOT_BUILT: &[&str] = &[
     "pushover",
     "rocketchat",
     "signal",
-    "slack",
     "sms",
     "teams",
     "telegram",
     "voice",
 ];
 
+/// What a message is sent with, beside what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The same at every attempt: what receivers recognise a repetition by.
+    pub delivery_id: &'a str,
+    /// Which attempt this is; 1 is the first.
+    pub attempt: u32,
+    /// When it is sent.
+    pub now: Time,
+    /// How people reach this server, without a slash at the end.
+    pub base_url: &'a str,
+    /// The number of the channel.
+    pub channel: i64,
+}
+
+/// What is sent, as a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// By HTTP.
+    Http(HttpRequest),
+    /// By SMTP.
+    Mail(email::Mail),
+}
+
 /// A request as a value. `Debug` shows neither the path nor the headers' values nor the body: those hold secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method.
     pub method: http::Method,
     /// Where to.
@@ -79,10 +137,10 @@ pub struct Request {
     pub body: Vec<u8>,
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Request")
+        f.debug_struct("HttpRequest")
             .field("method", &self.method)
             .field("url", &redacted(&self.url))
             .field("headers", &names)
@@ -124,6 +182,10 @@ impl FieldError {
 pub enum Config {
     /// A webhook.
     Webhook(webhook::Config),
+    /// Slack.
+    Slack(slack::Config),
+    /// Email.
+    Email(email::Config),
 }
 
 impl Config {
@@ -136,6 +198,8 @@ impl Config {
         let config = checked(kind, config)?;
         match kind.name {
             "webhook" => webhook::Config::from_checked(config).map(Config::Webhook),
+            "slack" => slack::Config::from_checked(config).map(Config::Slack),
+            "email" => email::Config::from_checked(config).map(Config::Email),
             other => Err(vec![FieldError::new(
                 "kind",
                 format!("{other} has no reader"),
@@ -144,24 +208,37 @@ impl Config {
     }
 
     /// The request for a message, or `None` where this channel says nothing about messages of that kind.
-    ///
-    /// `delivery_id` is the same at every attempt: it is what receivers recognise a repetition by.
-    pub fn request(&self, message: &Message, delivery_id: &str, now: Time) -> Option<Request> {
+    pub fn request(&self, message: &Message, sending: &Sending<'_>) -> Option<Request> {
         match self {
-            Config::Webhook(config) => webhook::request(config, message, delivery_id, now),
+            Config::Webhook(config) => {
+                webhook::request(config, message, sending.delivery_id, sending.now)
+                    .map(Request::Http)
+            }
+            Config::Slack(config) => Some(Request::Http(slack::request(config, message, sending))),
+            Config::Email(config) => email::request(config, message, sending).map(Request::Mail),
         }
     }
 
     /// What the destination's answer means.
-    pub fn judge(
-        &self,
-        status: u16,
-        retry_after: Option<&str>,
-        excerpt: &str,
-        now: Time,
-    ) -> Outcome {
-        match self {
-            Config::Webhook(_) => webhook::judge(status, retry_after, excerpt, now),
+    pub fn judge(&self, answer: &Answer, now: Time) -> Outcome {
+        match (self, answer) {
+            (Config::Webhook(_), Answer::Http(answer)) => {
+                webhook::judge(answer.status, answer.retry_after.as_deref(), now)
+            }
+            (Config::Slack(config), Answer::Http(answer)) => slack::judge(
+                config,
+                answer.status,
+                answer.retry_after.as_deref(),
+                &answer.excerpt,
+                now,
+            ),
+            (Config::Email(_), Answer::Mail(answer)) => email::judge(answer),
+            // What was asked by one way is not answered by the other.
+            (Config::Webhook(_) | Config::Slack(_), Answer::Mail(_))
+            | (Config::Email(_), Answer::Http(_)) => Outcome::Retry {
+                class: ErrorClass::InvalidResponse,
+                retry_after: None,
+            },
         }
     }
 
@@ -169,6 +246,16 @@ impl Config {
     pub fn can_group(&self) -> bool {
         match self {
             Config::Webhook(config) => config.format() == webhook::Format::Standard,
+            Config::Slack(_) | Config::Email(_) => true,
+        }
+    }
+
+    /// Where it goes, as it may be shown.
+    pub fn target(&self) -> String {
+        match self {
+            Config::Webhook(config) => config.target(),
+            Config::Slack(config) => config.target(),
+            Config::Email(config) => config.target(),
         }
     }
 }
@@ -195,6 +282,38 @@ pub fn secret_fields(kind: &str) -> impl Iterator<Item = &'static str> {
         .iter()
         .filter(|field| field.secret)
         .map(|field| field.name)
+}
+
+/// Secrets that a change would send elsewhere although it does not know them: each with the field that was changed.
+pub fn secrets_led_astray(
+    kind: &str,
+    given: &Map<String, Value>,
+    stored: &Map<String, Value>,
+    is_redacted: impl Fn(&Value) -> bool,
+) -> Vec<FieldError> {
+    let fields = KINDS
+        .iter()
+        .find(|row| row.name == kind)
+        .map_or(&[][..], |row| row.fields);
+    fn set<'c>(config: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
+        config.get(name).filter(|value| !value.is_null())
+    }
+    let astray = |field: &Field| {
+        let is_kept = given.get(field.name).is_some_and(&is_redacted);
+        let changed = field
+            .destination
+            .iter()
+            .find(|name| set(given, name) != set(stored, name));
+        changed.filter(|_| is_kept).map(|changed| {
+            FieldError::new(
+                format!("config.{}", field.name),
+                format!(
+                    "{changed} is another now; a secret is sent there only when it is given anew"
+                ),
+            )
+        })
+    };
+    fields.iter().filter_map(astray).collect()
 }
 
 fn find(name: &str) -> Result<&'static Kind, FieldError> {
@@ -270,6 +389,17 @@ mod tests {
 
     use super::*;
 
+    /// A first attempt.
+    pub(super) fn sending(delivery_id: &str, now: Time) -> Sending<'_> {
+        Sending {
+            delivery_id,
+            attempt: 1,
+            now,
+            base_url: "https://systole.example",
+            channel: 3,
+        }
+    }
+
     fn errors(kind: &str, config: &Value) -> Vec<String> {
         Config::parse(kind, config)
             .unwrap_err()
@@ -283,7 +413,7 @@ mod tests {
         for name in NOT_BUILT {
             let error = errors(name, &json!({})).join("\n");
             assert!(
-                error.contains("not built yet") && error.contains("webhook"),
+                error.contains("not built yet") && error.contains("webhook, slack, email"),
                 "{error}"
             );
         }
@@ -358,9 +488,21 @@ mod tests {
         );
     }
 
+    /// Of a channel that sends by HTTP.
+    pub(super) fn http_request(
+        config: &Config,
+        message: &Message,
+        sending: &Sending<'_>,
+    ) -> Option<HttpRequest> {
+        match config.request(message, sending)? {
+            Request::Http(request) => Some(request),
+            Request::Mail(mail) => panic!("{mail:?}"),
+        }
+    }
+
     #[test]
     fn a_request_shown_for_debugging_holds_no_secret() {
-        let request = Request {
+        let request = HttpRequest {
             method: http::Method::POST,
             url: Url::parse("https://a.example/hidden-path?hidden-query").unwrap(),
             headers: vec![("authorization".into(), "hidden-value".into())],

@@ -10,39 +10,54 @@ use systole_core::time::Time;
 use systole_wire::strict::shortened;
 use url::{Host, Url};
 
-use super::{Field, FieldError, Kind, Request, payload, redacted, retry_after, signature};
+use super::{
+    Field, FieldError, HttpRequest, Input, Kind, payload, redacted, retry_after, signature,
+};
 
 /// The row of this kind.
 pub const KIND: Kind = Kind {
     name: "webhook",
     title: "Webhook",
+    about: "Posts JSON, signed, for every incident that opens, is acknowledged or is resolved.",
     fields: &[
         Field {
             name: "url",
+            label: "URL",
             help: "where the messages are posted, with http:// or https://",
             required: true,
             secret: false,
+            destination: &[],
+            input: Input::Url,
             check: |value| read_url(value).map(drop),
         },
         Field {
             name: "secret",
+            label: "Signing secret",
             help: "what the messages are signed with, whsec_ and base64; made when left out",
             required: false,
             secret: true,
+            destination: &[],
+            input: Input::Secret,
             check: |value| read_secret(value).map(drop),
         },
         Field {
             name: "format",
+            label: "Format",
             help: "standard (the default), or vigilmon for that product's flat payload",
             required: false,
             secret: false,
+            destination: &[],
+            input: Input::Choice(&["standard", "vigilmon"]),
             check: |value| Format::read(value).map(drop),
         },
         Field {
             name: "headers",
+            label: "Headers",
             help: "more headers to send, as an object of names and values",
             required: false,
             secret: true,
+            destination: &["url"],
+            input: Input::Absent,
             check: |value| read_headers(value).map(drop),
         },
     ],
@@ -142,7 +157,7 @@ impl Config {
     }
 
     /// Where it goes, as it may be shown.
-    pub fn shown_url(&self) -> String {
+    pub fn target(&self) -> String {
         redacted(&self.url)
     }
 }
@@ -153,7 +168,7 @@ pub fn request(
     message: &Message,
     delivery_id: &str,
     now: Time,
-) -> Option<Request> {
+) -> Option<HttpRequest> {
     let body = match config.format {
         Format::Standard => payload::standard(message),
         Format::Vigilmon => payload::vigilmon(message)?,
@@ -171,7 +186,7 @@ pub fn request(
         (signature::SIGNATURE.to_owned(), signed),
     ];
     headers.extend(config.headers.iter().cloned());
-    Some(Request {
+    Some(HttpRequest {
         method: Method::POST,
         url: config.url.clone(),
         headers,
@@ -180,7 +195,7 @@ pub fn request(
 }
 
 /// What an answer means. The body decides nothing: any 2xx is a receipt.
-pub fn judge(status: u16, retry_after: Option<&str>, _excerpt: &str, now: Time) -> Outcome {
+pub fn judge(status: u16, retry_after: Option<&str>, now: Time) -> Outcome {
     let retry = |class| Outcome::Retry {
         class,
         retry_after: retry_after.and_then(|text| retry_after::parse(text, now)),
@@ -201,8 +216,18 @@ pub fn judge(status: u16, retry_after: Option<&str>, _excerpt: &str, now: Time) 
     }
 }
 
-/// The errors repeat nothing of the text beyond its scheme and host: the rest may be a credential.
 fn read_url(value: &Value) -> Result<Url, String> {
+    let advice = "give them in headers, as {\"Authorization\": \"Basic …\"}";
+    let url = read_any_url(value, advice)?;
+    if let Some(Host::Domain(name)) = url.host() {
+        refuse_slack(name.trim_end_matches('.'))?;
+    }
+    Ok(url)
+}
+
+/// A URL of http or https that can be sent to. The errors repeat nothing of the text beyond its scheme and host: the rest may
+/// be a credential. `userinfo_advice` says where a user name belongs instead.
+pub(super) fn read_any_url(value: &Value, userinfo_advice: &str) -> Result<Url, String> {
     let advice = "enter it as https://host/path";
     let text = value
         .as_str()
@@ -221,11 +246,9 @@ fn read_url(value: &Value) -> Result<Url, String> {
         ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(
-            "it holds a user name or password; give them in headers, as \
-                    {\"Authorization\": \"Basic …\"}"
-                .to_owned(),
-        );
+        return Err(format!(
+            "it holds a user name or password; {userinfo_advice}"
+        ));
     }
     if url.fragment().is_some() {
         return Err("it has a fragment (#…), which is never sent; leave that out".to_owned());
@@ -233,14 +256,10 @@ fn read_url(value: &Value) -> Result<Url, String> {
     if url.port() == Some(0) {
         return Err("its port is 0; enter the real one".to_owned());
     }
-    match url.host() {
-        None => Err(format!("it has no host; {advice}")),
-        Some(Host::Domain(name)) => {
-            refuse_slack(name.trim_end_matches('.'))?;
-            Ok(url)
-        }
-        Some(Host::Ipv4(_) | Host::Ipv6(_)) => Ok(url),
+    if url.host().is_none() {
+        return Err(format!("it has no host; {advice}"));
     }
+    Ok(url)
 }
 
 /// Slack's hooks answer any body but their own form with an error, so every message would die.

@@ -3,6 +3,7 @@ use systole_core::message::MessageKind;
 use systole_core::time::Span;
 
 use super::super::payload::tests::triggered;
+use super::super::tests::{http_request, sending};
 use super::*;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -129,7 +130,7 @@ fn a_secret_must_be_there_when_it_is_to_be_used() {
 fn the_request_is_signed_over_what_it_sends() {
     let config = config(&json!({"headers": {"Authorization": "Bearer x"}})).unwrap();
     let now = Time::parse("2026-11-21T08:05:01.9Z").unwrap();
-    let request = config.request(&triggered(), "d-1", now).unwrap();
+    let request = http_request(&config, &triggered(), &sending("d-1", now)).unwrap();
     assert_eq!(request.method, Method::POST);
     assert_eq!(request.url.as_str(), "https://a.example/in?key=1");
     let headers: http::HeaderMap = request
@@ -153,12 +154,18 @@ fn the_request_is_signed_over_what_it_sends() {
 #[test]
 fn a_repetition_differs_only_in_its_time_and_signature() {
     let config = config(&json!({})).unwrap();
-    let first = config
-        .request(&triggered(), "d-1", Time::from_seconds(1_000))
-        .unwrap();
-    let second = config
-        .request(&triggered(), "d-1", Time::from_seconds(2_000))
-        .unwrap();
+    let first = http_request(
+        &config,
+        &triggered(),
+        &sending("d-1", Time::from_seconds(1_000)),
+    )
+    .unwrap();
+    let second = http_request(
+        &config,
+        &triggered(),
+        &sending("d-1", Time::from_seconds(2_000)),
+    )
+    .unwrap();
     assert_eq!(first.body, second.body);
     let changed: Vec<&str> = first
         .headers
@@ -182,8 +189,15 @@ fn the_flat_format_sends_down_and_up_one_by_one() {
         };
         let sends = matches!(kind, MessageKind::Triggered | MessageKind::Resolved);
         let now = Time::from_seconds(0);
-        assert_eq!(flat.request(&message, "d", now).is_some(), sends, "{kind}");
-        assert!(standard.request(&message, "d", now).is_some(), "{kind}");
+        assert_eq!(
+            flat.request(&message, &sending("d", now)).is_some(),
+            sends,
+            "{kind}"
+        );
+        assert!(
+            standard.request(&message, &sending("d", now)).is_some(),
+            "{kind}"
+        );
     }
 }
 
@@ -218,7 +232,7 @@ fn an_answer_is_judged_by_its_status() {
         (999, retry(InvalidResponse)),
     ] {
         assert_eq!(
-            judge(status, Some("7"), "", Time::from_seconds(0)),
+            judge(status, Some("7"), Time::from_seconds(0)),
             expected,
             "{status}"
         );

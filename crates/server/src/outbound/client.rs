@@ -19,7 +19,7 @@ use url::{Position, Url};
 use super::connect::{Connection, Failure, Target, open, shown};
 use super::guard::Lists;
 use super::pool::Pool;
-use crate::channels::Request;
+use crate::channels::HttpRequest;
 
 /// The most of an answer's body that is kept.
 const EXCERPT_MOST: usize = 1_024;
@@ -86,9 +86,10 @@ impl SendError {
 
 /// The client. One for the whole process, so that connections are shared.
 pub struct Outbound {
-    lists: Lists,
+    pub(super) lists: Lists,
     tls: Arc<rustls::ClientConfig>,
-    limits: Limits,
+    pub(super) mail_tls: Arc<rustls::ClientConfig>,
+    pub(super) limits: Limits,
     pool: Pool,
 }
 
@@ -119,15 +120,13 @@ impl Outbound {
         roots: RootCertStore,
         limits: Limits,
     ) -> Result<Outbound, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mail_tls = tls_config(roots)?;
+        let mut tls = mail_tls.clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Outbound {
             lists,
             tls: Arc::new(tls),
+            mail_tls: Arc::new(mail_tls),
             limits,
             pool: Pool::default(),
         })
@@ -144,7 +143,7 @@ impl Outbound {
     /// `ClaimTooOld`, `BlockedByPolicy`, `InvalidConfig`, `Dns` or `Tls`.
     pub async fn send(
         &self,
-        request: Request,
+        request: HttpRequest,
         before_write: impl FnMut() -> bool + Send,
     ) -> Result<Response, SendError> {
         let what = shown(&request.method, &request.url);
@@ -177,7 +176,7 @@ impl Outbound {
             class: ErrorClass::InvalidConfig,
             message: format!("GET: what was given is not a URL ({error})"),
         })?;
-        let request = Request {
+        let request = HttpRequest {
             method: http::Method::GET,
             url,
             headers: Vec::new(),
@@ -277,11 +276,21 @@ impl Outbound {
     }
 }
 
+/// A client's side of TLS that trusts these.
+pub(super) fn tls_config(roots: RootCertStore) -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    Ok(builder
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
 /// The request as hyper takes it: the path alone in the first line, the host in its header.
 ///
 /// # Errors
 /// What cannot be sent. A channel's configuration that was accepted gives no such request.
-pub fn written(request: Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+pub fn written(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, Failure> {
     let wrong = |what: &str| (ErrorClass::InvalidConfig, what.to_owned());
     let path = &request.url[Position::BeforePath..Position::AfterQuery];
     let host = &request.url[Position::BeforeHost..Position::AfterPort];

@@ -16,8 +16,8 @@ fn client_with(allow: &str, roots: RootCertStore, limits: Limits) -> Outbound {
     Outbound::with(allow.parse().unwrap(), roots, limits).unwrap()
 }
 
-fn post(url: &str) -> Request {
-    Request {
+fn post(url: &str) -> HttpRequest {
+    HttpRequest {
         method: Method::POST,
         url: Url::parse(url).unwrap(),
         headers: vec![("X-Test".into(), "hidden-value".into())],

@@ -99,7 +99,7 @@ pub(super) async fn open(
 }
 
 /// The addresses that may be connected to. A name with forbidden and allowed addresses has the allowed ones.
-async fn addresses(target: &Target, lists: &Lists) -> Result<Vec<SocketAddr>, Failure> {
+pub(super) async fn addresses(target: &Target, lists: &Lists) -> Result<Vec<SocketAddr>, Failure> {
     let resolved: Vec<SocketAddr> = match &target.host {
         Host::Ipv4(v4) => vec![SocketAddr::new((*v4).into(), target.port)],
         Host::Ipv6(v6) => vec![SocketAddr::new((*v6).into(), target.port)],
@@ -130,7 +130,7 @@ async fn addresses(target: &Target, lists: &Lists) -> Result<Vec<SocketAddr>, Fa
 }
 
 /// Connects to the first that answers; one that is silent leaves the others their share of the time.
-async fn connect(
+pub(super) async fn connect(
     addresses: &[SocketAddr],
     deadline: Instant,
 ) -> Result<(TcpStream, IpAddr), Failure> {
@@ -157,7 +157,7 @@ async fn connect(
     Err(last)
 }
 
-fn server_name(host: &Host<String>) -> Result<ServerName<'static>, Failure> {
+pub(super) fn server_name(host: &Host<String>) -> Result<ServerName<'static>, Failure> {
     match host {
         Host::Ipv4(v4) => Ok(ServerName::from(IpAddr::from(*v4))),
         Host::Ipv6(v6) => Ok(ServerName::from(IpAddr::from(*v6))),
@@ -172,7 +172,7 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, Failure> {
     }
 }
 
-fn tls_failure(error: &std::io::Error) -> Failure {
+pub(super) fn tls_failure(error: &std::io::Error) -> Failure {
     let advice = match error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>())

@@ -5,49 +5,46 @@ use std::sync::Arc;
 
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use systole_store::Error;
 use systole_store::channels::ChannelRow;
 use systole_store::deliveries::DeliveryFilter;
-use systole_wire::{ChannelInput, FieldError};
+use systole_wire::{Channel, ChannelInput, FieldError, REDACTED};
 
 use super::frame::Says;
 use super::monitor_form::of_field;
-use super::reply::{Failure, Reply, invalid, page, see};
+use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, incidents, sentences};
-use crate::api::{ApiError, channels as api};
+use crate::api::channels as api;
 use crate::api::{Expected, read};
 use crate::api::{channel_id, parse_channel_id};
 use crate::app::App;
-use crate::channels::redacted;
+use crate::channels::{Config, Field, Input, KINDS, Kind};
 use crate::web::render;
-use crate::web::views::{self, ChannelsView, FormError};
+use crate::web::views::{self, ChannelField, ChannelForm, ChannelsView, FormError};
 
 /// Deliveries in which the last of each channel is looked for.
 const DELIVERIES_READ: u32 = 500;
 
-#[derive(Deserialize, Default, Clone)]
-#[serde(default)]
-pub(super) struct Fields {
-    name: String,
-    url: String,
-    default: Option<String>,
-    system: Option<String>,
+/// What was sent: of the form of one kind, which it names.
+type Fields = HashMap<String, String>;
+
+/// A field of it, or nothing.
+fn given<'f>(fields: &'f Fields, name: &str) -> &'f str {
+    fields.get(name).map_or("", |value| value.trim())
 }
 
 /// `GET /channels`.
 pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Reply {
-    let view = view(&pages, &visitor, &Fields::default(), Vec::new()).await?;
+    let view = view(&pages, &visitor, None).await?;
     Ok(page(StatusCode::OK, render::channels(&view)))
 }
 
 async fn view(
     pages: &Pages,
     visitor: &Visitor,
-    fields: &Fields,
-    errors: Vec<FormError>,
+    tried: Option<(&Fields, &[FieldError])>,
 ) -> Result<ChannelsView, Failure> {
     let app = &pages.app;
     let last = last_deliveries(app, visitor.project()).await?;
@@ -56,10 +53,78 @@ async fn view(
     Ok(ChannelsView {
         frame: frame::frame(pages, visitor, Says::All).await?,
         rows: rows.iter().map(|row| channel(app, row, &last)).collect(),
-        name: fields.name.clone().into(),
-        url: fields.url.clone().into(),
-        errors,
+        forms: forms(tried),
     })
+}
+
+/// A form for each kind; one that was tried is open and says what was wrong.
+fn forms(tried: Option<(&Fields, &[FieldError])>) -> Vec<ChannelForm> {
+    let nothing = Fields::new();
+    let of_kind = |kind: &'static Kind| {
+        let tried = tried.filter(|(fields, _)| given(fields, "kind") == kind.name);
+        let (fields, errors) = tried.unwrap_or((&nothing, &[]));
+        ChannelForm {
+            kind: kind.name,
+            title: kind.title,
+            about: kind.about,
+            open: tried.is_some(),
+            name: given(fields, "name").into(),
+            default: tried.is_none() || fields.contains_key("default"),
+            system: fields.contains_key("system"),
+            fields: kind
+                .fields
+                .iter()
+                .filter(|field| field.input != Input::Absent)
+                .map(|field| form_field(field, fields, errors))
+                .collect(),
+            errors: form_errors(kind, errors),
+        }
+    };
+    KINDS.iter().map(of_kind).collect()
+}
+
+fn form_field(field: &Field, fields: &Fields, errors: &[FieldError]) -> ChannelField {
+    let value = if field.secret {
+        ""
+    } else {
+        given(fields, field.name)
+    };
+    ChannelField {
+        name: field.name,
+        label: field.label,
+        help: sentence(field.help),
+        input: field.input,
+        required: field.required,
+        value: value.into(),
+        error: errors
+            .iter()
+            .find(|error| is_of(error, field))
+            .map(|error| of_field(error).into()),
+    }
+}
+
+/// `config.to[2]` is of the field `to`.
+fn is_of(error: &FieldError, field: &Field) -> bool {
+    let path = error.field.strip_prefix("config.").unwrap_or_default();
+    path.split(['.', '[']).next() == Some(field.name)
+}
+
+/// Those that stand beside no field of the kind.
+fn form_errors(kind: &Kind, errors: &[FieldError]) -> Vec<FormError> {
+    let beside = |error: &&FieldError| {
+        !kind
+            .fields
+            .iter()
+            .any(|field| field.input != Input::Absent && is_of(error, field))
+    };
+    errors
+        .iter()
+        .filter(beside)
+        .map(|error| FormError {
+            field: if error.field == "name" { "name" } else { "" },
+            text: of_field(error).into(),
+        })
+        .collect()
 }
 
 type Last = HashMap<
@@ -116,17 +181,14 @@ fn channel(app: &App, row: &ChannelRow, last: &Last) -> views::ChannelRow {
     }
 }
 
-/// Host and port: paths and queries of such URLs are credentials as often as not.
+/// Without credentials: a channel's URL is one as often as not.
 fn target(app: &App, row: &ChannelRow) -> String {
-    let config = app.keys.open("channel", &row.fields.config_cipher).ok();
-    let config: Option<Value> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let url = config
-        .as_ref()
-        .and_then(|config| config.get("url"))
-        .and_then(Value::as_str);
-    url.and_then(|url| url::Url::parse(url).ok()).map_or_else(
+    let opened = app.keys.open("channel", &row.fields.config_cipher).ok();
+    let value: Option<Value> = opened.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let config = value.and_then(|value| Config::parse(&row.fields.kind, &value).ok());
+    config.map_or_else(
         || "Its settings cannot be read; delete it and make it anew.".to_owned(),
-        |url| redacted(&url),
+        |config| config.target(),
     )
 }
 
@@ -137,55 +199,64 @@ pub(super) async fn create(
     Form(fields): Form<Fields>,
 ) -> Reply {
     let by = visitor.editor()?;
-    let document = json!({
-        "name": fields.name.trim(),
-        "kind": "webhook",
-        "config": {"url": fields.url.trim()},
-        "default": fields.default.is_some(),
-        "system": fields.system.is_some(),
-    });
-    let made = match read::<ChannelInput>(document) {
+    let made = match read::<ChannelInput>(document(&fields)) {
         Ok(input) => api::create(&pages.app, by, input).await,
         Err(error) => Err(error),
     };
-    match made {
+    let error = match made {
         Ok(channel) => {
-            let secret = channel
-                .config
-                .get("secret")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let text = format!(
-                "{} is made. Its messages are signed with the secret {secret}, which is shown only now: give it to the \
-                 receiver. Then send a test.",
-                channel.name
-            );
-            pages.notices.say(&visitor, false, text);
-            Ok(see("/channels"))
+            pages.notices.say(&visitor, false, is_made(&channel));
+            return Ok(see("/channels"));
         }
-        Err(error) => {
-            let view = view(&pages, &visitor, &fields, errors(error)?).await?;
-            Ok(invalid(render::channels(&view)))
-        }
-    }
+        Err(error) if error.problem().errors.is_empty() => return Err(error.into()),
+        Err(error) => error,
+    };
+    let view = view(&pages, &visitor, Some((&fields, &error.problem().errors))).await?;
+    Ok(invalid(render::channels(&view)))
 }
 
-fn errors(error: ApiError) -> Result<Vec<FormError>, Failure> {
-    if error.problem().errors.is_empty() {
-        return Err(error.into());
-    }
-    let form = error.problem().errors.iter().map(|error: &FieldError| {
-        let field = match error.field.as_str() {
-            "name" => "name",
-            "config.url" => "url",
-            _ => "",
-        };
-        FormError {
-            field,
-            text: of_field(error).into(),
+/// What was sent, as the API takes it.
+fn document(fields: &Fields) -> Value {
+    let kind = given(fields, "kind");
+    let mut config = Map::new();
+    let known = KINDS.iter().find(|row| row.name == kind);
+    for field in known.map_or(&[][..], |row| row.fields) {
+        let text = given(fields, field.name);
+        if text.is_empty() || field.input == Input::Absent {
+            continue;
         }
-    });
-    Ok(form.collect())
+        let value = match field.input {
+            // What is no number is refused by the field's own check, which says so.
+            Input::Number => text.parse().map_or_else(|_| json!(text), |n: u64| json!(n)),
+            Input::List => text
+                .split([',', '\n'])
+                .map(str::trim)
+                .filter(|one| !one.is_empty())
+                .collect(),
+            _ => json!(text),
+        };
+        config.insert(field.name.to_owned(), value);
+    }
+    json!({
+        "name": given(fields, "name"),
+        "kind": kind,
+        "config": config,
+        "default": fields.contains_key("default"),
+        "system": fields.contains_key("system"),
+    })
+}
+
+/// A secret of our making is shown this once.
+fn is_made(channel: &Channel) -> String {
+    let secret = channel.config.get("secret").and_then(Value::as_str);
+    match secret.filter(|secret| *secret != REDACTED) {
+        Some(secret) => format!(
+            "{} is made. Its messages are signed with the secret {secret}, which is shown only now: give it to the \
+             receiver. Then send a test.",
+            channel.name
+        ),
+        None => format!("{} is made. Now send a test.", channel.name),
+    }
 }
 
 /// `POST /channels/{id}/test`, `/delete`.
@@ -214,9 +285,7 @@ pub(super) async fn act(
             } else {
                 format!("The test did not arrive at {name}: {detail}")
             };
-            pages
-                .notices
-                .say(&visitor, !is_delivered, super::reply::sentence(&text));
+            pages.notices.say(&visitor, !is_delivered, sentence(&text));
         }
         "delete" => {
             api::delete(app, by, id, Expected(None)).await?;

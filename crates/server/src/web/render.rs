@@ -11,9 +11,10 @@ use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
 use super::views::{
-    ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView, MaintenanceView,
-    MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
+    ChannelField, ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView,
+    MaintenanceView, MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
 };
+use crate::channels::Input;
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
 const BODIES_BUDGET: usize = 7_000;
@@ -150,6 +151,21 @@ fn error_of<'a>(errors: &'a [FormError], field: &str) -> Option<&'a Untrusted> {
         .iter()
         .find(|error| error.field == field)
         .map(|error| &error.text)
+}
+
+/// Whether a form says that a field may be left out; of several words one is chosen anyway.
+fn may_be_left_out(field: &ChannelField) -> bool {
+    !field.required && !matches!(field.input, Input::Choice(_))
+}
+
+/// The `type` of an input.
+fn input_type(input: &Input) -> &'static str {
+    match input {
+        Input::Url => "url",
+        Input::Secret => "password",
+        Input::Number => "number",
+        Input::Text | Input::Choice(_) | Input::List | Input::Lines | Input::Absent => "text",
+    }
 }
 
 /// Bytes of a body for a page that shows one.

@@ -153,7 +153,7 @@ fn evil_channels() -> ChannelsView {
         row.set = Some(EVIL.into());
         row.last = Some((State::Dead, samples::NOW, EVIL.into()));
     }
-    view.errors[0].text = EVIL.into();
+    view.forms[0].fields[0].error = Some(EVIL.into());
     view
 }
 
@@ -232,7 +232,11 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
         &mut form.timezone,
         &mut form.grace,
     ]);
-    evil(&mut [&mut channels.name, &mut channels.url]);
+    let of_channel = &mut channels.forms[0];
+    evil(&mut [&mut of_channel.name]);
+    for field in &mut of_channel.fields {
+        evil(&mut [&mut field.value]);
+    }
     let mut maintenance = samples::maintenance();
     evil(&mut [
         &mut maintenance.name,

@@ -2,13 +2,13 @@
 //!
 //! `systole.js` has the same words for times, since it keeps them current in the browser; change both together.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use askama::filters::HtmlSafe;
 use systole_core::time::{Span, Time};
 
 use super::views::{Due, State};
+use crate::visible::visible_char;
 
 /// A small value that templates hand over by reference, or by reference to a reference.
 pub trait Plain<T> {
@@ -258,15 +258,6 @@ impl fmt::Display for Untrusted {
     }
 }
 
-/// `text` on one line with its invisible characters made visible.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_hidden) {
-        Cow::Owned(Untrusted::from(text).to_string())
-    } else {
-        Cow::Borrowed(text)
-    }
-}
-
 /// At most `budget` bytes of a page for a body of any bytes: lines and tabs stay, other control characters and bytes that
 /// are not UTF-8 become visible. The second value says whether some was left out.
 pub fn visible_body(bytes: &[u8], budget: usize) -> (String, bool) {
@@ -299,25 +290,6 @@ pub fn visible_body(bytes: &[u8], budget: usize) -> (String, bool) {
         }
     }
     (out, false)
-}
-
-fn visible_char(c: char, out: &mut impl Write) -> fmt::Result {
-    match c {
-        '\0'..='\x1f' => {
-            out.write_char(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'))
-        }
-        '\x7f' => out.write_char('\u{2421}'),
-        c if is_hidden(c) => write!(out, "‹U+{:04X}›", u32::from(c)),
-        c => out.write_char(c),
-    }
-}
-
-/// Characters that show nothing or reorder what stands around them.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -377,21 +349,6 @@ mod tests {
             Clock(NOW).ago(NOW).to_string(),
             r#"<time datetime="2027-01-15T08:00:00Z" title="2027-01-15 08:00:00 UTC" data-rel="ago">0 s ago</time>"#
         );
-    }
-
-    #[test]
-    fn hidden_characters_are_shown() {
-        for (text, shown) in [
-            ("plain näme ✓", "plain näme ✓"),
-            ("a\0b\x1b[31m\x7f", "a␀b␛[31m␡"),
-            ("two\nlines", "two␊lines"),
-            ("cod\u{202e}txt.exe", "cod‹U+202E›txt.exe"),
-            ("zero\u{200b}width\u{feff}", "zero‹U+200B›width‹U+FEFF›"),
-            ("\u{85}", "‹U+0085›"),
-        ] {
-            assert_eq!(visible(text), shown);
-            assert_eq!(Untrusted::from(text).to_string(), shown);
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use systole_core::time::{Span, Time};
 
 use super::text::Untrusted;
+pub use crate::channels::Input;
 
 mod maintenance;
 
@@ -488,20 +489,58 @@ pub struct IncidentRow {
     pub resolved_at: Option<Time>,
 }
 
-/// `GET /channels`. Sends `POST /channels` with `name`, `url`, `default` (`on`), `system` (`on`); `POST /channels/{id}/test`
-/// and `/delete` without fields.
+/// `GET /channels`. Sends `POST /channels` with `kind`, `name`, `default` (`on`), `system` (`on`) and the fields of the kind;
+/// `POST /channels/{id}/test` and `/delete` without fields.
 #[derive(Clone, Debug)]
 pub struct ChannelsView {
     /// Around it.
     pub frame: Frame,
     /// By name.
     pub rows: Vec<ChannelRow>,
+    /// One for each kind, for those who may edit.
+    pub forms: Vec<ChannelForm>,
+}
+
+/// The form that makes a channel of one kind.
+#[derive(Clone, Debug)]
+pub struct ChannelForm {
+    /// `webhook`.
+    pub kind: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// Whether it is unfolded.
+    pub open: bool,
     /// What was typed before.
     pub name: Untrusted,
-    /// What was typed before.
-    pub url: Untrusted,
-    /// Why the last try failed.
+    /// Whether these are ticked.
+    pub default: bool,
+    /// Whether these are ticked.
+    pub system: bool,
+    /// What the kind asks for.
+    pub fields: Vec<ChannelField>,
+    /// Why the last try failed: of `name`, and of no field.
     pub errors: Vec<FormError>,
+}
+
+/// A field of such a form.
+#[derive(Clone, Debug)]
+pub struct ChannelField {
+    /// Its name; its id is made of it and of the kind.
+    pub name: &'static str,
+    /// For people.
+    pub label: &'static str,
+    /// What to enter.
+    pub help: String,
+    /// How it is asked for.
+    pub input: Input,
+    /// Whether it must be given.
+    pub required: bool,
+    /// What was typed before; of secrets nothing.
+    pub value: Untrusted,
+    /// What is wrong with that.
+    pub error: Option<Untrusted>,
 }
 
 /// A channel in the list.

@@ -97,6 +97,13 @@ async fn a_channels_secrets_are_shown_once_and_stay() {
         same["rev"], 1,
         "what was redacted stays, so nothing has changed"
     );
+    let elsewhere = json!({"url": "https://b.example.com/", "headers": {"x-api-key": "(secret)"}});
+    let (field, message) = server
+        .call("PATCH", &at, json!({"config": elsewhere}))
+        .await
+        .only_error(422);
+    assert_eq!(field, "config.headers");
+    assert!(message.contains("given anew"), "{message}");
     let changed = server
         .call(
             "PATCH",
@@ -160,7 +167,7 @@ async fn wrong_channels_are_refused_at_their_field() {
             "did you mean webhook?",
         ),
         (
-            json!({"name": "a", "kind": "slack", "config": {}}),
+            json!({"name": "a", "kind": "teams", "config": {}}),
             "kind",
             "not built yet",
         ),
@@ -291,6 +298,42 @@ async fn a_test_says_how_it_went() {
             "{request}"
         );
     }
+}
+
+#[tokio::test]
+async fn slack_is_told_in_blocks_of_an_incident_and_of_its_end() {
+    let server = Server::start().await;
+    let (url, mut received) = receiver("200 OK").await;
+    let input = json!({"name": "chat", "kind": "slack", "config": {"url": url}});
+    let made = server.post("/channels", input).await.expect(201);
+    assert_eq!(
+        (&made["config"]["url"], &made["digest"]),
+        (&json!("(secret)"), &json!(true))
+    );
+    let monitor = server.heartbeat("night <!channel> & *job*").await;
+    for (suffix, headline, text) in [
+        (
+            "/7",
+            "🔴 Down: night <!channel> & *job*",
+            "night &lt;!channel&gt; &amp; ∗job∗ is down. The job ended with a non-zero exit status.",
+        ),
+        (
+            "",
+            "✅ Resolved: night <!channel> & *job*",
+            "night &lt;!channel&gt; &amp; ∗job∗ is up. The job reported a success.",
+        ),
+    ] {
+        server.ping(&monitor, suffix, "").await;
+        let request = received.recv().await.unwrap();
+        let body = request.split_once("\r\n\r\n").unwrap().1;
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["blocks"][0]["text"]["text"], headline);
+        let said = body["blocks"][1]["text"]["text"].as_str().unwrap();
+        assert!(said.starts_with(text), "{said}");
+    }
+    wait_for(&server, "delivered").await;
+    let deliveries = server.get("/deliveries").await.expect(200);
+    assert!(!deliveries.to_string().contains("with-a-secret-path"));
 }
 
 #[tokio::test]

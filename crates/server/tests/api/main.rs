@@ -4,6 +4,7 @@
 mod channels;
 mod history;
 mod incidents;
+mod mail;
 mod maintenances;
 mod monitors;
 mod openapi;

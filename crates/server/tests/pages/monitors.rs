@@ -56,7 +56,10 @@ async fn wrong_fields_are_named_beside_them_and_what_was_typed_stays() {
         site.post("/monitors", &fields).await.shows(422, &texts);
     }
     let wrong = site
-        .post("/channels", &[("name", "hook"), ("url", "nowhere")])
+        .post(
+            "/channels",
+            &[("kind", "webhook"), ("name", "hook"), ("url", "nowhere")],
+        )
         .await;
     wrong.shows(422, &["url-error", "value=\"nowhere\"", "value=\"hook\""]);
 }
@@ -117,6 +120,7 @@ async fn buttons_do_what_they_say() {
         .shows(404, &["no such page"]);
 
     let made = [
+        ("kind", "webhook"),
         ("name", "hook"),
         ("url", "http://192.0.2.1:9/secret-path"),
         ("default", "on"),
@@ -127,14 +131,18 @@ async fn buttons_do_what_they_say() {
         200,
         &[
             "hook is made.",
-            "whsec_",
+            "with the secret whsec_",
             "http://192.0.2.1:9",
             "No channel receives Systole’s own troubles",
         ],
     );
     assert!(!page.body.contains("secret-path"));
     assert!(
-        !site.get("/channels").await.body.contains("whsec_"),
+        !site
+            .get("/channels")
+            .await
+            .body
+            .contains("with the secret whsec_"),
         "shown once"
     );
     site.post("/channels/chn_1/delete", &[])
@@ -143,6 +151,42 @@ async fn buttons_do_what_they_say() {
     site.get("/channels")
         .await
         .shows(200, &["hook is deleted.", "No channel yet"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_channel_has_a_form_that_keeps_its_secrets() {
+    let mut site = Site::set_up().await;
+    let page = site.get("/channels").await;
+    for kind in systole_server::channels::KINDS {
+        page.shows(200, &[&format!("name=\"kind\" value=\"{}\"", kind.name)]);
+    }
+    let mut made = vec![
+        ("kind", "slack"),
+        ("name", "chat"),
+        ("url", "http://hooks.slack.com/services/T/B/s3cr3t"),
+    ];
+    let wrong = site.post("/channels", &made).await;
+    wrong.shows(
+        422,
+        &[
+            "slack-url-error",
+            "https://",
+            "value=\"chat\"",
+            "<details name=\"new-channel\" open>",
+        ],
+    );
+    assert!(!wrong.body.contains("s3cr3t"), "a secret is not sent back");
+    made[2].1 = "https://hooks.slack.com/services/T/B/s3cr3t";
+    site.post("/channels", &made).await.sees("/channels");
+    let page = site.get("/channels").await;
+    page.shows(
+        200,
+        &[
+            "chat is made. Now send a test.",
+            "https://hooks.slack.com:443",
+        ],
+    );
+    assert!(!page.body.contains("s3cr3t"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,6 +55,7 @@ async fn from_set_up_to_an_incident_taken_by_hand() {
         .await;
     assert_eq!(sent.status, 200);
 
+    // The page reads incidents before states, so that the state may be ahead of them.
     let page = until(&mut site, "/", "1 incident open").await;
     page.shows(
         200,
@@ -140,6 +141,7 @@ async fn hostile_names_and_bodies_are_text() {
     site.post(
         "/channels",
         &[
+            ("kind", "webhook"),
             ("name", "<i>hook</i>"),
             ("url", "https://hooks.example.org/<i>path"),
         ],

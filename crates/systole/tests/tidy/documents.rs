@@ -26,6 +26,7 @@ const REQUIRED: &[&str] = &[
     "docs/maintenance.md",
     "docs/configuration.md",
     "docs/api.md",
+    "docs/channels.md",
     "docs/documents.md",
     "docs/openapi.json",
     "docs/operations.md",
