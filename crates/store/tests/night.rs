@@ -308,6 +308,7 @@ async fn a_window_over_the_night_holds_reminders_back_too() {
     let fields = MaintenanceFields {
         description: String::new(),
         window,
+        set: None,
     };
     night
         .store

@@ -39,6 +39,7 @@ impl Run<'_> {
         let fields = MaintenanceFields {
             description: String::new(),
             window: window.clone(),
+            set: None,
         };
         memory
             .store
