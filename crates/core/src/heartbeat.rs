@@ -18,6 +18,13 @@ use crate::time::{Span, Time};
 /// for it.
 pub const SLACK: Span = Span::from_seconds(1);
 
+/// A start that a server which stood still records after the end of its own run comes so long after it at most. Later it is
+/// another run: some senders use one id for all.
+const LATE_START: Span = Span::from_seconds(10);
+
+/// An end whose answer was lost is sent again for so long at most.
+const SENT_AGAIN: Span = Span::from_seconds(600);
+
 /// Open runs that one heartbeat may have; beyond it the oldest is forgotten (a job that starts runs and never ends
 /// them is down long before).
 pub const OPEN_RUNS_MAX: usize = 100;
@@ -188,6 +195,15 @@ pub struct Run {
     pub started: Time,
 }
 
+/// A run that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Its id.
+    pub id: RunId,
+    /// How.
+    pub failed: bool,
+}
+
 /// A heartbeat's state. Small: there may be a million of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
@@ -212,8 +228,8 @@ pub struct Heartbeat {
 pub struct Rare {
     /// Open runs, oldest first.
     pub runs: Vec<Run>,
-    /// The id of the run that ended last: a start of it that is read afterwards opens nothing.
-    pub ended: Option<RunId>,
+    /// The run that ended last, where it had an id; a start of that id that is taken afterwards forgets it.
+    pub ended: Option<Ended>,
     /// Settings were changed at this time: a deadline that lay before it counts from here.
     pub edited: Time,
 }
@@ -446,9 +462,8 @@ impl Heartbeat {
     }
 
     fn started(&mut self, settings: &Settings, checkin: Checkin) {
-        // A start that is read after its own end, through another replica, opens nothing.
-        let ended = self.rare.as_ref().and_then(|rare| rare.ended);
-        if checkin.at <= self.last_end && ended == checkin.run {
+        // A start that is read after its own end, through another replica or from a stalled one, opens nothing.
+        if self.is_of_ended(checkin, LATE_START) {
             return;
         }
         let run = Run {
@@ -466,6 +481,8 @@ impl Heartbeat {
             run.id.is_none() && settings.is_later_slot(open.started, run.started, first)
         };
         let rare = self.rare_mut();
+        // An id that is used again: what ends next under it is another run.
+        rare.ended = rare.ended.filter(|ended| Some(ended.id) != run.id);
         rare.runs
             .retain(|open| open.id != run.id || is_another(open));
         if rare.runs.len() >= OPEN_RUNS_MAX {
@@ -480,6 +497,27 @@ impl Heartbeat {
         }
     }
 
+    /// Whether a check-in is about the run that ended last, and so late or sent again, not about another.
+    ///
+    /// A bare one is when it was stamped before the end. With an id it may come `within` this time after it, since every run has
+    /// an id of its own; but never later than half of the way to the slot awaited, so that a sender that uses one id for
+    /// all its runs is heard every time.
+    fn is_of_ended(&self, checkin: Checkin, within: Span) -> bool {
+        let ended = self.rare.as_ref().and_then(|rare| rare.ended);
+        let half = self.awaited.since(self.last_end).divided_by(2);
+        let within = match checkin.run {
+            Some(_) => within.min(half).max(Span::ZERO),
+            None => Span::ZERO,
+        };
+        ended.map(|ended| ended.id) == checkin.run && checkin.at <= self.last_end + within
+    }
+
+    /// Whether an end was taken already: it was sent again because its answer was lost.
+    fn is_sent_again(&self, checkin: Checkin, failed: bool) -> bool {
+        let ended = self.rare.as_ref().and_then(|rare| rare.ended);
+        ended.is_some_and(|ended| ended.failed == failed) && self.is_of_ended(checkin, SENT_AGAIN)
+    }
+
     fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_with(|| {
             Box::new(Rare {
@@ -492,12 +530,12 @@ impl Heartbeat {
 
     /// Takes the open run that this end belongs to: the one of its id; without an id all without id, else the latest
     /// (as Healthchecks has it, where a bare end clears the timer). Answers when the (latest such) run started.
-    fn end_run(&mut self, checkin: Checkin) -> Time {
+    fn end_run(&mut self, checkin: Checkin, failed: bool) -> Time {
         if checkin.run.is_none() && self.rare.is_none() {
             return checkin.at;
         }
         let rare = self.rare_mut();
-        rare.ended = checkin.run;
+        rare.ended = checkin.run.map(|id| Ended { id, failed });
         // A bare end that is read late must not end a run that began after it.
         let could = |run: &Run| checkin.run.is_some() || run.started <= checkin.at + SLACK;
         let place = rare
@@ -552,7 +590,11 @@ impl Heartbeat {
     }
 
     fn succeeded(&mut self, settings: &Settings, checkin: Checkin) -> Option<Change> {
-        let started = self.end_run(checkin);
+        // Towards a recovery it counts once; otherwise a success that is said again does no harm.
+        if self.successes > 0 && self.is_sent_again(checkin, false) {
+            return None;
+        }
+        let started = self.end_run(checkin, false);
         if self.is_stale(checkin) {
             return None;
         }
@@ -620,7 +662,10 @@ impl Heartbeat {
         reason: Reason,
         exit_status: Option<u8>,
     ) -> Option<Change> {
-        let started = self.end_run(checkin);
+        if self.is_sent_again(checkin, true) {
+            return None;
+        }
+        let started = self.end_run(checkin, true);
         if self.is_stale(checkin) {
             return None;
         }

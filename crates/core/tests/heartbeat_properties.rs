@@ -289,6 +289,45 @@ proptest! {
         }
     }
 
+    /// A request whose answer was lost, and which is sent again at once, tells nothing new.
+    #[test]
+    fn what_is_sent_again_with_its_run_id_changes_nothing(history in history(), again in vec(0..40_usize, 1..4)) {
+        let mut once = Told::new(&history);
+        let mut twice = Told::new(&history);
+        for (index, (at, step)) in history.steps.iter().enumerate() {
+            // Each run has an id of its own, as it should.
+            let step = match step {
+                Step::Checkin(signal, Some(_)) => Step::Checkin(*signal, Some(index as u128)),
+                step => step.clone(),
+            };
+            once.step(*at, &step);
+            twice.step(*at, &step);
+            if matches!(step, Step::Checkin(_, Some(_))) && again.contains(&index) {
+                twice.step(*at, &step);
+            }
+            prop_assert_eq!(&once.heartbeat, &twice.heartbeat);
+            prop_assert_eq!(&once.changes, &twice.changes);
+        }
+    }
+
+    /// A start that a stalled server records after the end leaves no run behind.
+    #[test]
+    fn a_start_right_after_its_end_opens_nothing(history in history(), failed in any::<bool>(), late in 0..=500_000_i64) {
+        let mut told = Told::new(&history);
+        for (at, step) in &history.steps {
+            told.step(*at, step);
+            let mut ended = Told { heartbeat: told.heartbeat.clone(), settings: told.settings.clone(), outages: told.outages.clone(), changes: Vec::new() };
+            let signal = if failed { Signal::Fail } else { Signal::Success };
+            ended.checkin(*at, signal, Some(77));
+            let late = *at + Span::from_micros(late);
+            // In the moment before a slot it is a run of that slot.
+            if late.since(*at) <= ended.heartbeat.awaited.since(*at).divided_by(2) {
+                ended.checkin(late, Signal::Start, Some(77));
+                prop_assert!(ended.heartbeat.runs().iter().all(|run| run.id != Some(77)));
+            }
+        }
+    }
+
     #[test]
     fn silence_alone_is_never_news_of_a_new_or_paused_one(history in history(), paused in any::<bool>()) {
         let mut heartbeat = Heartbeat::new(MADE);

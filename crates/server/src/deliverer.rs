@@ -25,6 +25,8 @@ use crate::outbound::{Answer, Outbound, SendError};
 
 /// Requests under way at once.
 const CONCURRENCY: usize = 64;
+/// Of these, so many of one channel: one that is slow must not hold the others up.
+const CONCURRENCY_OF_ONE: usize = 48;
 /// A claim this old is not written any more: the request could outlive the claim.
 const WRITE_BEFORE: Span = Span::from_micros(CLAIM.as_micros() - 10_000_000);
 /// Attempts that are recorded in one transaction.
@@ -40,6 +42,7 @@ pub struct Deliverer {
     finished: mpsc::UnboundedSender<Finished>,
     breakers: Mutex<HashMap<i64, Breaker>>,
     configs: Mutex<HashMap<i64, Arc<(i64, Config)>>>,
+    slots: Mutex<HashMap<i64, Arc<Semaphore>>>,
 }
 
 /// What the loop receives from: decisions with the time of their claims, and attempts that have ended.
@@ -60,6 +63,7 @@ impl Deliverer {
             finished,
             breakers: Mutex::default(),
             configs: Mutex::default(),
+            slots: Mutex::default(),
         };
         (
             deliverer,
@@ -98,6 +102,31 @@ impl Deliverer {
         self.configs
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn slots_of(&self, channel: i64) -> Arc<Semaphore> {
+        let mut slots = self
+            .slots
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_one = slots
+            .entry(channel)
+            .or_insert_with(|| Arc::new(Semaphore::new(CONCURRENCY_OF_ONE)));
+        Arc::clone(of_one)
+    }
+
+    /// Channels all of whose slots are taken.
+    fn busy(&self) -> Vec<i64> {
+        let slots = self
+            .slots
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_busy = |slots: &Semaphore| slots.available_permits() == 0;
+        slots
+            .iter()
+            .filter(|(_, slots)| is_busy(slots))
+            .map(|(channel, _)| *channel)
+            .collect()
     }
 
     fn may_send(&self, channel: i64, now: Time) -> MaySend {
@@ -200,7 +229,8 @@ async fn look(app: &Arc<App>, slots: &Arc<Semaphore>, tracker: &TaskTracker) -> 
         return Ok(());
     }
     let now = app.now();
-    let waiting = waiting_channels(app, now);
+    let mut waiting = waiting_channels(app, now);
+    waiting.extend(app.deliverer.busy());
     let claimed = app
         .store
         .claim(now, u32::try_from(free).unwrap_or(1), &waiting)
@@ -234,7 +264,10 @@ fn spawn(
     for together in groups(outgoing) {
         let (app, slots) = (Arc::clone(app), Arc::clone(slots));
         tracker.spawn(async move {
-            let Ok(_slot) = slots.acquire_owned().await else {
+            let channel = together.first().map_or(0, |first| first.channel);
+            // The channel's own first: who waits for it must hold nothing that others need.
+            let of_one = app.deliverer.slots_of(channel).acquire_owned().await;
+            let (Ok(_of_one), Ok(_slot)) = (of_one, slots.acquire_owned().await) else {
                 return;
             };
             if let Err(error) = deliver(&app, &together, claimed_at).await {

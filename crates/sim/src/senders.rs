@@ -76,9 +76,11 @@ impl World {
                 let period = self.rng.between(15, 50);
                 let start_grace = self.rng.chance(300).then_some(grace);
                 let max_runtime = Some(Span::from_millis(self.rng.between(3_000, 20_000)));
+                let fail_threshold = if self.rng.chance(300) { 2 } else { 1 };
                 Settings {
                     max_runtime,
                     start_grace,
+                    fail_threshold,
                     ..Settings::new(every(period), grace)
                 }
             }
@@ -334,7 +336,7 @@ impl World {
             Some(window) if self.rng.chance(600) => window.ended_at = Some(now),
             _ => {
                 let start = now + Span::from_micros(self.rng.between(-S, 20 * S));
-                let end = start + Span::from_micros(self.rng.between(2 * S, 90 * S));
+                let end = start + Span::from_micros(self.rng.between(60 * S, 120 * S));
                 let last = u32::try_from(self.senders.len()).unwrap_or(1);
                 let monitors = (1..=last).filter(|_| self.rng.chance(500)).collect();
                 let Ok(when) = When::once(start, end) else {

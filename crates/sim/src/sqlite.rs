@@ -3,6 +3,7 @@
 
 mod checks;
 mod deciding;
+mod following;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use systole_core::engine::{Action, Command, Engine, MonitorId, Vector};
 use systole_core::heartbeat::{Checkin, Settings, Signal};
+use systole_core::maintenance::Window;
 use systole_core::schedule::Schedule;
 use systole_core::time::{Span, Time};
 use systole_store::channels::ChannelFields;
@@ -62,6 +64,8 @@ pub(crate) struct Run<'a> {
     received: BTreeMap<(i64, u64), i64>,
     keys: BTreeMap<String, i64>,
     number: u64,
+    windows: Vec<Window>,
+    reminded: BTreeMap<(i64, u64), Time>,
     faults: bool,
     pub(crate) stats: Stats,
     trace: bool,
@@ -128,6 +132,8 @@ pub fn run(seed: u64, parent: Option<&Path>, trace: bool) -> Outcome {
         received: BTreeMap::new(),
         keys: BTreeMap::new(),
         number: 0,
+        windows: Vec::new(),
+        reminded: BTreeMap::new(),
         faults: true,
         stats: Stats::default(),
         trace,
@@ -209,21 +215,27 @@ impl Run<'_> {
             self.wait(2 * S, 3 * S);
         }
         self.check().await?;
+        self.nothing_is_forgotten().await?;
         self.at_the_end().await
     }
 
     async fn set_up(&mut self) -> Result<(), Stop> {
         let store = Store::open(self.directory).await?;
         store.install(self.now, "key", b"check").await?;
-        for name in ["one", "two"] {
+        // The second gathers, is reminded, and is told of the first one's dead deliveries.
+        for (name, is_second) in [("one", false), ("two", true)] {
             let fields = ChannelFields {
                 name: name.to_owned(),
                 kind: "webhook".to_owned(),
                 config_cipher: Vec::new(),
                 default: true,
-                system: false,
-                remind_every: 0,
-                digest: false,
+                system: is_second,
+                remind_every: if is_second {
+                    following::REMIND_EVERY.as_micros()
+                } else {
+                    0
+                },
+                digest: is_second,
                 set: None,
             };
             store
@@ -298,7 +310,11 @@ impl Run<'_> {
         if self.rng.chance(40) && self.faults {
             self.command().await?;
         }
+        if self.rng.chance(15) && self.faults {
+            self.window().await?;
+        }
         self.decide().await?;
+        self.follow_up().await?;
         self.sweep().await?;
         self.send().await?;
         if self.rng.chance(50) {

@@ -19,6 +19,8 @@ use crate::{Error, Session, Store};
 pub struct MaintenanceFields {
     /// What is done, for people.
     pub description: String,
+    /// The set of documents that owns it.
+    pub set: Option<String>,
     /// What it covers, and when.
     pub window: Window,
 }
@@ -56,7 +58,7 @@ pub struct NamedMonitor {
 /// Labels that monitors have, and how many have just these.
 pub type LabelSet = (Vec<(String, String)>, i64);
 
-const COLUMNS: &str = "SELECT id, project_id, rev, name, description, selector, spec, created_at, updated_at FROM maintenance";
+const COLUMNS: &str = "SELECT id, project_id, rev, name, description, selector, spec, created_at, updated_at, set_name FROM maintenance";
 
 const UNIQUE: &[(&str, &str)] = &[("maintenance.name", "name")];
 
@@ -77,7 +79,7 @@ impl Store {
         let made = async {
             let row = sqlx::query(
                 "INSERT INTO maintenance (project_id, rev, name, description, selector, spec, over_at, created_at,
-                 updated_at) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $7) RETURNING id",
+                 updated_at, set_name) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $7, $8) RETURNING id",
             )
             .bind(project)
             .bind(&fields.window.name)
@@ -86,6 +88,7 @@ impl Store {
             .bind(SpecDocument::of(&fields.window).text()?)
             .bind(over_at(&fields.window))
             .bind(now.as_micros())
+            .bind(&fields.set)
             .fetch_one(session.connection())
             .await
             .map_err(taken("make a maintenance", "maintenance", UNIQUE))?;
@@ -112,7 +115,7 @@ impl Store {
         let changed = async {
             let updated = sqlx::query(
                 "UPDATE maintenance SET rev = rev + 1, name = $4, description = $5, selector = $6, spec = $7,
-                 over_at = $8, updated_at = $9 WHERE project_id = $1 AND id = $2 AND rev = $3",
+                 over_at = $8, updated_at = $9, set_name = $10 WHERE project_id = $1 AND id = $2 AND rev = $3",
             )
             .bind(row.project)
             .bind(row.id)
@@ -123,6 +126,7 @@ impl Store {
             .bind(SpecDocument::of(&fields.window).text()?)
             .bind(over_at(&fields.window))
             .bind(now.as_micros())
+            .bind(&fields.set)
             .execute(session.connection())
             .await
             .map_err(taken("change a maintenance", "maintenance", UNIQUE))?;
@@ -393,6 +397,7 @@ fn read_maintenance(row: &SqliteRow) -> Result<MaintenanceRow, Error> {
         rev: row.get(2),
         fields: MaintenanceFields {
             description: row.get(4),
+            set: row.get(9),
             window: spec.window(row.get(3), row.get(5))?,
         },
         created_at: Time::from_micros(row.get(7)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use systole_core::engine::{Monitor, Position, Reached, Vector};
-use systole_core::heartbeat::{Heartbeat, Rare, Run, RunId, Settings, State};
+use systole_core::heartbeat::{Ended, Heartbeat, Rare, Run, RunId, Settings, State};
 use systole_core::incident::{Incident, Phase};
 use systole_core::outage::Silence;
 use systole_core::time::Time;
@@ -12,6 +12,10 @@ use crate::Error;
 use crate::bytes::{Packer, Unpacker};
 
 const VERSION: u8 = 1;
+/// How the last run with an id ended.
+const NOT_ENDED: u8 = 0;
+const ENDED_WELL: u8 = 1;
+const ENDED_BADLY: u8 = 2;
 const HAS_RARE: u8 = 1;
 const HAS_INCIDENT: u8 = 2;
 
@@ -48,7 +52,7 @@ pub(crate) fn pack(monitor: &Monitor, settings_id: i64) -> Vec<u8> {
     packer.varint(monitor.last_failing.as_u64());
     if let Some(rare) = &heartbeat.rare {
         packer.signed(rare.edited.as_micros());
-        run_id(&mut packer, rare.ended);
+        ended(&mut packer, rare.ended);
         packer.varint(rare.runs.len() as u64);
         for run in &rare.runs {
             run_id(&mut packer, run.id);
@@ -126,7 +130,7 @@ pub(crate) fn unpack(
 
 fn rare(unpacker: &mut Unpacker<'_>) -> Result<Rare, Error> {
     let edited = Time::from_micros(unpacker.signed()?);
-    let ended = unpack_run_id(unpacker)?;
+    let ended = unpack_ended(unpacker)?;
     let count: usize = unpacker.small()?;
     let mut runs = Vec::with_capacity(count.min(128));
     for _ in 0..count {
@@ -171,15 +175,41 @@ fn run_id(packer: &mut Packer, id: Option<RunId>) {
     }
 }
 
-fn unpack_run_id(unpacker: &mut Unpacker<'_>) -> Result<Option<RunId>, Error> {
-    if unpacker.byte()? == 0 {
-        return Ok(None);
+fn ended(packer: &mut Packer, ended: Option<Ended>) {
+    packer.byte(match ended {
+        None => NOT_ENDED,
+        Some(Ended { failed: false, .. }) => ENDED_WELL,
+        Some(Ended { failed: true, .. }) => ENDED_BADLY,
+    });
+    if let Some(ended) = ended {
+        packer.0.extend_from_slice(&ended.id.to_be_bytes());
     }
+}
+
+fn unpack_ended(unpacker: &mut Unpacker<'_>) -> Result<Option<Ended>, Error> {
+    let failed = match unpacker.byte()? {
+        NOT_ENDED => return Ok(None),
+        ENDED_WELL => false,
+        ENDED_BADLY => true,
+        _ => return Err(Error::Corrupt("a run has an unknown end")),
+    };
+    let id = id_of(unpacker)?;
+    Ok(Some(Ended { id, failed }))
+}
+
+fn id_of(unpacker: &mut Unpacker<'_>) -> Result<RunId, Error> {
     let bytes = unpacker
         .take(16)?
         .try_into()
         .map_err(|_| Error::Corrupt("a run's id ends early"))?;
-    Ok(Some(RunId::from_be_bytes(bytes)))
+    Ok(RunId::from_be_bytes(bytes))
+}
+
+fn unpack_run_id(unpacker: &mut Unpacker<'_>) -> Result<Option<RunId>, Error> {
+    if unpacker.byte()? == 0 {
+        return Ok(None);
+    }
+    id_of(unpacker).map(Some)
 }
 
 pub(crate) fn pack_vector(vector: &Vector) -> Vec<u8> {
@@ -248,20 +278,33 @@ mod tests {
         assert_eq!(read(&monitor).unwrap(), monitor);
         monitor.heartbeat.state = State::Down;
         monitor.heartbeat.awaited = Time::from_seconds(70);
-        monitor.heartbeat.rare = Some(Box::new(Rare {
-            runs: vec![
-                Run {
-                    id: Some(3),
-                    started: Time::from_seconds(1),
-                },
-                Run {
-                    id: None,
-                    started: Time::MIN,
-                },
-            ],
-            ended: Some(u128::MAX),
-            edited: Time::MIN,
-        }));
+        for ended in [
+            None,
+            Some(Ended {
+                id: 7,
+                failed: false,
+            }),
+            Some(Ended {
+                id: u128::MAX,
+                failed: true,
+            }),
+        ] {
+            monitor.heartbeat.rare = Some(Box::new(Rare {
+                runs: vec![
+                    Run {
+                        id: Some(3),
+                        started: Time::from_seconds(1),
+                    },
+                    Run {
+                        id: None,
+                        started: Time::MIN,
+                    },
+                ],
+                ended,
+                edited: Time::MIN,
+            }));
+            assert_eq!(read(&monitor).unwrap(), monitor);
+        }
         monitor.last = Position::new(2, 77);
         monitor.incident = Some(Box::new(Incident {
             number: 12,

@@ -12,6 +12,7 @@ const NOW: Time = Time::from_seconds(1_000_000);
 fn fields(name: &str, when: When) -> MaintenanceFields {
     let labels = LabelSelector::parse("team=billing,env in (prod,staging)").unwrap();
     MaintenanceFields {
+        set: None,
         description: "why".to_owned(),
         window: Window {
             name: name.to_owned(),

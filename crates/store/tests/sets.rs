@@ -91,7 +91,8 @@ async fn what_was_made_before_there_were_sets_belongs_to_none() {
     for statement in [
         "ALTER TABLE monitor DROP COLUMN set_name",
         "ALTER TABLE channel DROP COLUMN set_name",
-        "DELETE FROM _sqlx_migrations WHERE version = 2",
+        "ALTER TABLE maintenance DROP COLUMN set_name",
+        "DELETE FROM _sqlx_migrations WHERE version IN (2, 5)",
     ] {
         sqlx::query(statement)
             .execute(&mut connection)

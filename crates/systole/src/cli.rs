@@ -33,7 +33,7 @@ pub enum Command {
     Ping(PingArgs),
     /// Run a command and report how it went
     Exec(ExecArgs),
-    /// Create or update monitors and channels from YAML documents
+    /// Create or update monitors, channels and maintenances from YAML documents
     Apply(ApplyArgs),
     /// Show monitors, incidents, deliveries, channels or tokens
     Get(GetArgs),
@@ -51,7 +51,7 @@ pub enum Command {
     Triage(Later),
     /// Take over monitors from another tool (not built yet)
     Import(Later),
-    /// Write monitors and channels as documents
+    /// Write monitors, channels and maintenances as documents
     Export(ExportArgs),
     /// Show what an apply would change, field by field
     Diff(DiffArgs),

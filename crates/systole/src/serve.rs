@@ -11,6 +11,9 @@ use crate::config::{self, ServeConfig, ServeFlags, Sources};
 use crate::failure::Failure;
 use crate::telemetry;
 
+/// Room for a few thousand connections.
+const OPEN_FILES_WANTED: u64 = 4_096;
+
 /// Reads the settings, starts the telemetry, takes the sockets that systemd handed over, and serves until told to stop.
 ///
 /// # Errors
@@ -23,11 +26,27 @@ pub fn command(flags: &ServeFlags) -> Result<(), Failure> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
+    raise_open_files();
     let listener = listenfd::ListenFd::from_env().take_tcp_listener(0)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(run(config, listener))
+}
+
+/// As many open files as we may have: each connection is one, and the usual limit of 1 024 is a limit of connections.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most).map(|()| most));
+    match raised {
+        Ok(most) if most < OPEN_FILES_WANTED => tracing::warn!(
+            most,
+            "at most {OPEN_FILES_WANTED} open files are useful; raise the limit (LimitNOFILE= of systemd, ulimit -n)"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 /// Starts the server, says how to reach it, and runs it until a signal: the first drains, the second ends at once.

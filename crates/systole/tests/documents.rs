@@ -206,6 +206,71 @@ fn what_others_made_is_changed_and_stays_theirs_unless_it_is_taken() {
     assert_eq!((status, &changed["set"]), (200, &Value::Null));
 }
 
+fn maintenance(name: &str, more: &str) -> String {
+    format!("kind: maintenance\nname: {name}\nall: true\nwhen: {{start: 2026-12-01T22:00:00Z, duration: 4h}}\n{more}")
+}
+
+#[test]
+fn maintenances_belong_to_sets_and_are_pruned_last() {
+    let home = Home::new();
+    let by_hand = json!({"name": "by hand", "all": true, "when": {"duration": "1h"}});
+    assert_eq!(
+        home.server.api("POST", "/maintenances", &by_hand).0,
+        201,
+        "without a set"
+    );
+    home.write(
+        "a.yaml",
+        &format!("{}---\n{}", maintenance("gone", ""), heartbeat("one", "")),
+    );
+    home.write("b.yaml", &maintenance("stays", ""));
+    home.documents("apply", &["--set", "team-a"]).expect(
+        0,
+        "heartbeat one: created\nmaintenance gone: created\nmaintenance stays: created\n",
+    );
+    home.write("a.yaml", "# nothing\n");
+    home.write(
+        "b.yaml",
+        &maintenance("stays", "description: longer\nselector: a=b\n"),
+    );
+    home.documents("apply", &["--set", "team-b"]).expect(
+        0,
+        "maintenance stays: changed (description, selector); it belongs to set \"team-a\" and stays there (--take takes it)\n",
+    );
+    home.documents("diff", &["--set", "team-b", "--take"])
+        .expect(1, "~ maintenance stays\n    set: team-a → team-b\n");
+    home.documents("diff", &["--set", "team-a", "--prune"])
+        .expect(1, "- heartbeat one\n- maintenance gone\n");
+    home.documents("apply", &["--set", "team-a", "--prune"]).expect(
+        0,
+        "maintenance stays: unchanged\nheartbeat one: deleted\nmaintenance gone: deleted\n",
+    );
+    assert_eq!(home.names("/maintenances"), ["by hand", "stays"]);
+
+    // The page and the API change it without taking it.
+    let id = home.server.shown("/maintenances?state=planned")["items"][0]["id"].clone();
+    let path = format!("/maintenances/{}", id.as_str().unwrap());
+    let put = json!({"name": "stays", "all": true, "when": {"duration": "2h"}});
+    let (status, changed) = home.server.api("PUT", &path, &put);
+    assert_eq!((status, &changed["set"]), (200, &json!("team-a")));
+    home.write("b.yaml", &maintenance("stays", ""));
+    let moved = home.documents("diff", &["--set", "team-a"]);
+    assert_eq!(moved.status, 1, "{}", moved.stdout);
+    assert!(
+        moved
+            .stdout
+            .contains("when.duration: (none) → 4h\n    when.end: "),
+        "{}",
+        moved.stdout
+    );
+    home.documents("apply", &["--set", "team-b", "--take"])
+        .expect(0, "maintenance stays: changed (when, set)\n");
+    let (status, changed) = home.server.api("PATCH", &path, &json!({"set": null}));
+    assert_eq!((status, &changed["set"]), (200, &Value::Null));
+    let (status, refused) = home.server.api("PATCH", &path, &json!({"set": "a b"}));
+    assert_eq!((status, &refused["errors"][0]["field"]), (422, &json!("set")));
+}
+
 #[test]
 fn a_wrong_path_or_a_refused_document_prunes_nothing() {
     let home = Home::new();
@@ -320,6 +385,29 @@ channels: []
 kind: heartbeat
 name: plain
 schedule: {every: 1d}
+---
+kind: maintenance
+name: "upgrade: #1"
+description: "first line\n\n  second: #line\n"
+selector: team in (billing,shop), !legacy
+when: {start: 2026-12-01T22:00, duration: 4h, timezone: Asia/Tokyo}
+---
+kind: maintenance
+name: patches
+monitors: [quiet, 'yes']
+when: {rrule: "FREQ=MONTHLY;BYDAY=1SU", start: 2026-12-06T02:00, duration: 90m, timezone: Europe/Berlin}
+---
+kind: maintenance
+name: whole house
+all: true
+when: {start: "2027-01-01T00:00:00Z", end: "2027-01-01T06:00:00Z"}
+---
+kind: maintenance
+name: over
+all: true
+selector: a=b
+monitors: [plain]
+when: {rrule: "FREQ=DAILY;COUNT=2", start: 2020-01-01T02:00, duration: 1h}
 "##;
 
 #[test]
@@ -384,7 +472,7 @@ fn an_export_is_read_back_to_no_change_here_and_to_the_same_on_another_server() 
         home.write(name, text);
         let again = home.run(&["apply", "-f", &files], &variables);
         assert_eq!(again.status, 0, "{}{text}", again.stderr);
-        assert_eq!(again.stdout.lines().count(), 5, "{}", again.stdout);
+        assert_eq!(again.stdout.lines().count(), 9, "{}", again.stdout);
         assert!(
             again
                 .stdout

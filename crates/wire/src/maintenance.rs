@@ -8,7 +8,7 @@ use crate::monitor::Warning;
 use crate::problem::FieldError;
 use crate::rules;
 use crate::strict::{Object, Read, shortened};
-use crate::text::DurationText;
+use crate::text::{DurationText, present};
 
 /// The most monitors that one maintenance can name.
 const MOST_MONITORS: usize = 1_000;
@@ -34,6 +34,9 @@ pub struct MaintenanceInput {
     pub all: bool,
     /// When.
     pub when: WindowSpec,
+    /// The set of documents that owns it, as `systole apply --set` says; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
 }
 
 impl Read for MaintenanceInput {
@@ -47,10 +50,12 @@ impl Read for MaintenanceInput {
         let monitors: Option<Vec<String>> = object.optional("monitors");
         let all: Option<bool> = object.optional("all");
         let when: Option<WindowSpec> = object.required("when");
+        let set: Option<String> = object.optional("set");
         object.check("kind", kind.as_deref(), is_maintenance);
         object.check("name", name.as_deref(), rules::name);
         object.check("description", description.as_deref(), rules::prose);
         object.check("monitors", monitors.as_deref(), monitor_list);
+        object.check("set", set.as_deref(), rules::set);
         object.finish();
         Some(MaintenanceInput {
             name: name?,
@@ -59,6 +64,7 @@ impl Read for MaintenanceInput {
             monitors: monitors.unwrap_or_default(),
             all: all.unwrap_or_default(),
             when: when?,
+            set,
         })
     }
 }
@@ -108,6 +114,10 @@ pub struct MaintenancePatch {
     /// When, as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<WindowSpec>,
+    /// The set of documents that owns it from now on; `null` for none.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    pub set: Option<Option<String>>,
 }
 
 impl Read for MaintenancePatch {
@@ -127,11 +137,17 @@ impl Read for MaintenancePatch {
                 .map(Option::unwrap_or_default),
             all: object.change_or_clear("all").map(Option::unwrap_or_default),
             when: object.change("when"),
+            set: object.change_or_clear("set"),
         };
         object.check("kind", kind.as_deref(), is_maintenance);
         object.check("name", patch.name.as_deref(), rules::name);
         object.check("description", patch.description.as_deref(), rules::prose);
         object.check("monitors", patch.monitors.as_deref(), monitor_list);
+        object.check(
+            "set",
+            patch.set.as_ref().and_then(Option::as_deref),
+            rules::set,
+        );
         object.finish();
         Some(patch)
     }
@@ -286,6 +302,9 @@ pub struct Maintenance {
     pub ended_at: Option<String>,
     /// How many monitors it covers.
     pub matches: i64,
+    /// The set of documents that owns it.
+    #[serde(default)]
+    pub set: Option<String>,
     /// What somebody should look at, for example that it covers nothing.
     #[serde(default)]
     pub warnings: Vec<Warning>,

@@ -320,6 +320,55 @@ fn a_started_run_has_a_deadline_of_its_own() {
 
 #[test]
 #[rustfmt::skip]
+fn a_start_that_is_recorded_after_its_own_end_opens_nothing() {
+    run(&[
+        ("stamped after the end", "every=1h", &["0:00 success", "0:50 success a", "0:50:10 start a = runs 0 awaited 1:50"]),
+        ("after a failure", "every=1h; fail=2", &["0:00 success", "0:50 fail a", "0:50:08 start a = runs 0 failures 1"]),
+        ("while down", "every=1h", &["0:50 fail a -> down reported_failure 0:50", "0:50:01 start a = runs 0"]),
+        ("later it is another run of a sender with one id for all", "every=1h; grace=5m", &[
+            "0:00 success", "0:50 success a", "0:50:10.1 start a = runs 1", "0:55:10.1 now -> down overran 0:55:10.1",
+        ]),
+        ("so it is after half of a short period", "every=10s; grace=5s", &[
+            "0:00 success a", "0:00:05 start a = runs 0", "0:00:05.1 start a = runs 1", "0:00:09 success a = up runs 0 awaited 0:00:19",
+        ]),
+        ("with cron the next slot counts", "cron=* * * * *; grace=1m", &[
+            "0:00:50 success a", "0:00:56 start a = runs 1 awaited 0:02",
+        ]),
+        ("another id is another run", "every=1h", &["0:00 success", "0:50 success a", "0:50:01 start b = runs 1"]),
+        ("none is another run", "every=1h", &["0:00 success", "0:50 success", "0:50:01 start = runs 1"]),
+        ("none, but stamped before the end", "every=1h", &["0:00 success", "0:50 success", "0:50 start = runs 0"]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
+fn an_end_that_is_sent_again_counts_once() {
+    run(&[
+        ("a failure", "every=1h; fail=2", &[
+            "0:00 success", "0:50 fail a", "0:50:30 fail a = late failures 1 awaited 1:50", "1:00 exit 1 a = late failures 1",
+        ]),
+        ("of another run it counts", "every=1h; fail=2", &["0:00 success", "0:50 fail a", "0:50:30 fail b -> down reported_failure 0:50:30"]),
+        ("without an id it counts", "every=1h; fail=2", &["0:00 success", "0:50 fail", "0:50:30 fail -> down reported_failure 0:50:30"]),
+        ("after ten minutes it is another run", "every=1h; fail=2", &[
+            "0:00 success", "0:50 fail a", "0:59 fail a", "1:00:01 fail a -> down reported_failure 1:00:01",
+        ]),
+        ("after half of a short period, too", "every=1m; grace=1m; fail=2", &[
+            "0:00 success", "0:01 fail a", "0:01:30 fail a = failures 1", "0:01:31 fail a -> down reported_failure 0:01:31",
+        ]),
+        ("after a start of that id, too", "every=1h; fail=2", &[
+            "0:00 success", "0:50 fail a", "0:51 start a = runs 1", "0:52 fail a -> down reported_failure 0:52",
+        ]),
+        ("another outcome is heard", "every=1h; fail=2", &["0:00 success", "0:50 fail a", "0:51 success a = up failures 0"]),
+        ("the other way round, too", "every=1h", &["0:00 success", "0:50 success a", "0:51 fail a -> down reported_failure 0:51"]),
+        ("a recovery takes as many runs as were asked for", "every=1h; recovery=2", &[
+            "0:50 fail a -> down reported_failure 0:50", "0:55 success b", "0:55:10 success b = down", "0:56 success c -> up success 0:56",
+        ]),
+        ("a success that is said again moves the slot as before", "every=1h", &["0:00 success a", "0:01 success a = up awaited 1:01"]),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
 fn a_job_that_dies_silently_after_each_start_is_noticed() {
     run(&[
         ("with a period", "every=1h; grace=2h", &[

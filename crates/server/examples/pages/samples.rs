@@ -431,6 +431,7 @@ pub fn monitor() -> MonitorView {
             ("severity", "critical".into()),
             ("channels", "the default ones: ops-webhook".into()),
             ("slug", "db-backup".into()),
+            ("set", "billing".into()),
         ],
         editable: true,
     }
@@ -552,6 +553,7 @@ pub fn channels() -> ChannelsView {
             target: format!("https://hooks.example.org/{name}/…").into(),
             default,
             system,
+            set: default.then(|| "billing".into()),
             last: last.map(|(state, seconds, text)| (state, ago(seconds), text.into())),
         };
     ChannelsView {
@@ -589,6 +591,7 @@ pub fn maintenance() -> MaintenanceView {
         description: Untrusted::default(),
         covers: texts(covers),
         matches,
+        set: (matches > 1).then(|| "billing".into()),
         rule: None,
         open: None,
         next: Vec::new(),

@@ -27,6 +27,8 @@ pub(super) fn whole(input: MaintenanceInput) -> MaintenancePatch {
         monitors: Some(input.monitors),
         all: Some(input.all),
         when: Some(input.when),
+        // The set stays where none is said.
+        set: input.set.map(Some),
     }
 }
 
@@ -79,6 +81,9 @@ pub(super) async fn fields(
     };
     Ok(MaintenanceFields {
         description: or(patch.description, stored.map(|stored| &stored.description)),
+        set: patch
+            .set
+            .unwrap_or_else(|| stored.and_then(|stored| stored.set.clone())),
         window: Window {
             name: or(patch.name, before.map(|window| &window.name)),
             selector,

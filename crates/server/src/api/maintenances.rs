@@ -123,7 +123,7 @@ pub async fn update(
     Err(contended())
 }
 
-/// Sets every field: those left out get their defaults.
+/// Sets every field: those left out get their defaults, but the set stays.
 ///
 /// # Errors
 /// As [`update`].
@@ -313,6 +313,7 @@ fn reply(row: &MaintenanceRow, known: &Known, now: Time) -> Maintenance {
         next_start: window.next_after(now).map(|next| next.start.to_string()),
         ended_at: window.ended_at.map(|at| at.to_string()),
         matches,
+        set: row.fields.set.clone(),
         warnings,
         created_at: row.created_at.to_string(),
     }

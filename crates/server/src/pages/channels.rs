@@ -176,6 +176,7 @@ fn channel(app: &App, row: &ChannelRow, last: &Last) -> views::ChannelRow {
         target: target(app, row).into(),
         default: row.fields.default,
         system: row.fields.system,
+        set: row.fields.set.clone().map(Into::into),
         last: last.get(&row.id).cloned(),
     }
 }

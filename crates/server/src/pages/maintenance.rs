@@ -158,6 +158,7 @@ fn window(row: &MaintenanceRow, told: &Maintenance, phase: Phase, now: Time) -> 
         description: row.fields.description.clone().into(),
         covers,
         matches: usize::try_from(told.matches).unwrap_or(0),
+        set: row.fields.set.clone().map(Into::into),
         rule,
         open: match phase {
             Phase::Active(open) => Some(opening(open)),

@@ -275,6 +275,7 @@ fn settings_list(wire: &WireMonitor, row: &MonitorRow) -> Vec<(&'static str, Unt
     add("channels", Some(channels));
     add("owner", wire.common.owner.clone());
     add("runbook_url", wire.common.runbook_url.clone());
+    add("set", wire.common.set.clone());
     list
 }
 

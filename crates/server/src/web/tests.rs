@@ -150,6 +150,7 @@ fn evil_channels() -> ChannelsView {
     evil_frame(&mut view.frame);
     for row in &mut view.rows {
         evil(&mut [&mut row.name, &mut row.kind, &mut row.target]);
+        row.set = Some(EVIL.into());
         row.last = Some((State::Dead, samples::NOW, EVIL.into()));
     }
     view.forms[0].fields[0].error = Some(EVIL.into());
@@ -169,6 +170,7 @@ fn evil_maintenance() -> MaintenanceView {
         evil(&mut [&mut row.name, &mut row.description]);
         row.covers = vec![EVIL.into()];
         row.rule = Some(EVIL.into());
+        row.set = Some(EVIL.into());
         for next in &mut row.next {
             next.local = Some(EVIL.into());
         }

@@ -558,6 +558,8 @@ pub struct ChannelRow {
     pub default: bool,
     /// Receives system incidents and dead deliveries.
     pub system: bool,
+    /// The set of documents that owns it.
+    pub set: Option<Untrusted>,
     /// What became of the last delivery.
     pub last: Option<(State, Time, Untrusted)>,
 }

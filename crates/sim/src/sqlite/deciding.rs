@@ -170,6 +170,8 @@ impl Run<'_> {
             self.stats.sends += 1;
             let finish = if arrives {
                 Finish::Delivered
+            } else if self.fails(50) {
+                Finish::Dead
             } else {
                 Finish::RetryAt(now + Span::from_micros(self.rng.between(S, 9 * S)))
             };
@@ -200,6 +202,7 @@ impl Run<'_> {
                 outgoing.kind, outgoing.incident.number, outgoing.claim
             )
         });
+        self.check_said(outgoing)?;
         let known = *self.keys.entry(outgoing.key.clone()).or_insert(outgoing.id);
         if known != outgoing.id {
             return self.broken(

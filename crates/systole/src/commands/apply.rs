@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use serde_json::Value;
-use systole_wire::document::DocumentKind;
 
 use super::documents::{self, Emptiness};
 use super::plan::{self, Action, Pruned, Step};
@@ -114,9 +113,7 @@ async fn perform(api: &Api, step: &Step, set: &str) -> Result<Result<String, Str
     let (changed, unsure) = match &step.action {
         Action::Refused(why) => return Ok(Err(why.clone())),
         Action::Create => {
-            if step.document.kind != DocumentKind::Maintenance {
-                fields.insert("set".to_owned(), Value::from(set));
-            }
+            fields.insert("set".to_owned(), Value::from(set));
             api.call("POST", path, Some(&Value::Object(fields)), None)
                 .await?;
             return Ok(Ok("created".to_owned()));

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 use systole_core::time::Span;
 use systole_wire::REDACTED;
 
+use super::windows;
+
 /// Fields whose text is a duration, where `90s` and `1m30s` are the same.
 const DURATIONS: [&str; 6] = [
     "grace",
@@ -32,8 +34,7 @@ pub struct Change {
 pub struct Difference {
     /// Fields that differ for certain.
     pub changed: Vec<Change>,
-    /// Fields that cannot be compared from here: secrets, and times and selectors of maintenances, which can be written in
-    /// several ways.
+    /// Fields that cannot be compared from here: secrets, and monitors that are named by their ids.
     pub unsure: Vec<String>,
 }
 
@@ -63,9 +64,13 @@ pub fn difference(
                     difference.add(field, found, wanted);
                 }
             }
-            "when" | "selector" | "monitors" if !is_same(field, wanted, found) => {
-                difference.unsure.push(field.clone());
-            }
+            "when" if windows::is_same_time(wanted, found) => {}
+            "selector" if windows::is_same_selector(wanted, found) => {}
+            "monitors" => match windows::are_same_monitors(wanted, found) {
+                Some(true) => {}
+                Some(false) => difference.add(field, found, wanted),
+                None => difference.unsure.push(field.clone()),
+            },
             "config" => compare_settings(wanted, found, &mut difference),
             "channels" if names(wanted, channel_names) == names(found, channel_names) => {}
             "schedule" if same_schedule(wanted, found) => {}

@@ -69,7 +69,11 @@ fn shown(steps: &[Step], pruned: &[Pruned]) -> Compared {
                     .flat_map(|change| lines(change, secrets))
                     .collect();
                 lines.extend(unsure.iter().map(|field| {
-                    format!("{}: a secret, which cannot be compared", out::shown(field))
+                    let what = match field.as_str() {
+                        "monitors" => "named by ids, which",
+                        _ => "a secret, which",
+                    };
+                    format!("{}: {what} cannot be compared", out::shown(field))
                 }));
                 (if changed.is_empty() { '?' } else { '~' }, lines)
             }
@@ -111,7 +115,7 @@ fn created(step: &Step) -> Vec<String> {
 
 /// A line for each part that differs: a schedule and labels have several.
 fn lines(change: &Change, secrets: &[String]) -> Vec<String> {
-    if !matches!(change.field.as_str(), "schedule" | "labels") {
+    if !matches!(change.field.as_str(), "schedule" | "labels" | "when") {
         return vec![line(change, secrets)];
     }
     let parts = |value: &Value| value.as_object().cloned().unwrap_or_default();

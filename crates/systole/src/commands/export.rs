@@ -1,4 +1,4 @@
-//! `systole export`: monitors and channels as documents that `apply` reads back to no change.
+//! `systole export`: monitors, channels and maintenances as documents that `apply` reads back to no change.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -7,7 +7,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use systole_wire::{
-    Channel, ChannelInput, HeartbeatInput, Monitor, MonitorDetail, MonitorInput, REDACTED,
+    Channel, ChannelInput, HeartbeatInput, Maintenance, MaintenanceInput, Monitor, MonitorDetail,
+    MonitorInput, REDACTED,
 };
 
 use crate::cli::{ExportArgs, ExportFormat};
@@ -20,7 +21,7 @@ const LARGEST_FILE: usize = 4 << 20;
 const MOST_DOCUMENTS: usize = 10_000;
 
 /// Fields in the order in which people read them; others follow by name.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 27] = [
     "kind",
     "type",
     "name",
@@ -44,9 +45,13 @@ const ORDER: [&str; 23] = [
     "digest",
     "config",
     "token",
+    "selector",
+    "monitors",
+    "all",
+    "when",
 ];
 
-/// Writes the documents to stdout, channels first, each kind by name.
+/// Writes the documents to stdout, channels first, maintenances last, each kind by name.
 ///
 /// # Errors
 /// What the server says, or an object that this release cannot write down.
@@ -61,14 +66,22 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
     let query: Vec<(&str, &str)> = args.set.iter().map(|set| ("set", set.as_str())).collect();
     let channels = api.list("/channels", &[]).await?;
     let monitors = api.list("/monitors", &query).await?;
+    let maintenances = api.list("/maintenances", &[]).await?;
+    let is_asked_for =
+        |object: &Value| args.set.is_none() || object["set"].as_str() == args.set.as_deref();
     let mut export = Export::default();
     for channel in by_name(channels) {
-        if args.set.is_none() || channel["set"].as_str() == args.set.as_deref() {
+        if is_asked_for(&channel) {
             export.channel(channel)?;
         }
     }
     for monitor in by_name(monitors) {
         export.monitor(monitor)?;
+    }
+    for maintenance in by_name(maintenances) {
+        if is_asked_for(&maintenance) {
+            export.maintenance(maintenance)?;
+        }
     }
     if let Some(path) = &args.env_file {
         write_new(path, &export.env_file()).map_err(|error| {
@@ -155,6 +168,20 @@ impl Export {
         });
         let token = token.map(|token| ("token", json!({"env": token})));
         self.document(&input, &token.into_iter().collect::<Vec<_>>())
+    }
+
+    fn maintenance(&mut self, object: Value) -> Result<(), Failure> {
+        let maintenance: Maintenance = read(object)?;
+        let input = MaintenanceInput {
+            name: maintenance.name,
+            description: maintenance.description,
+            selector: maintenance.selector,
+            monitors: maintenance.monitors,
+            all: maintenance.all,
+            when: maintenance.when,
+            set: None,
+        };
+        self.document(&input, &[("kind", Value::from("maintenance"))])
     }
 
     /// Only what says something: `apply` leaves alone what is not written. An empty list of channels does: none.
@@ -295,7 +322,7 @@ impl Export {
 fn read<T: serde::de::DeserializeOwned>(object: Value) -> Result<T, Failure> {
     let label = format!(
         "{} {}",
-        out::shown(object["kind"].as_str().unwrap_or_default()),
+        out::shown(object["kind"].as_str().unwrap_or("maintenance")),
         out::shown(object["name"].as_str().unwrap_or_default())
     );
     serde_json::from_value(object).map_err(|error| {

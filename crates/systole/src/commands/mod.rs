@@ -14,6 +14,7 @@ mod ping;
 mod place;
 mod plan;
 mod schedule;
+mod windows;
 
 use crate::cli::{Command, ReferencePage};
 use crate::failure::Failure;

@@ -56,7 +56,7 @@ pub fn fields(changed: &[Change]) -> String {
 /// An object that its set made and the documents no longer name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Pruned {
-    /// `heartbeat` or `channel`.
+    /// `heartbeat`, `channel` or `maintenance`.
     pub kind: String,
     /// Its name.
     pub name: String,
@@ -186,8 +186,7 @@ fn step(
     });
     let owner = found["set"].as_str();
     let mut note = None;
-    // Maintenances have no owner yet.
-    if owner != Some(set) && document.kind != DocumentKind::Maintenance {
+    if owner != Some(set) {
         if take {
             changed.push(Change {
                 field: "set".to_owned(),
@@ -214,7 +213,8 @@ fn step(
     }
 }
 
-/// What the set owns and no document names: monitors before the channels that they name.
+/// What the set owns and no document names: monitors before the channels that they name, and before the maintenances that
+/// keep them quiet.
 ///
 /// # Errors
 /// What the server says.
@@ -233,10 +233,15 @@ pub async fn pruned(api: &Api, steps: &[Step], set: &str) -> Result<Vec<Pruned>,
         .iter()
         .filter_map(|object| unnamed(object, "channel", "/channels", set, &wanted))
         .collect();
-    if channels.is_empty() {
-        return Ok(pruned);
-    }
-    let all = api.list("/monitors", &[]).await?;
+    let maintenances = api.list("/maintenances", &[]).await?;
+    let maintenances = maintenances
+        .iter()
+        .filter_map(|object| unnamed(object, "maintenance", "/maintenances", set, &wanted));
+    let all = if channels.is_empty() {
+        Vec::new()
+    } else {
+        api.list("/monitors", &[]).await?
+    };
     let staying: Vec<&Value> = all
         .iter()
         .filter(|monitor| !pruned.iter().any(|gone| monitor["id"] == gone.id.as_str()))
@@ -249,6 +254,7 @@ pub async fn pruned(api: &Api, steps: &[Step], set: &str) -> Result<Vec<Pruned>,
             .collect();
         pruned.push(channel);
     }
+    pruned.extend(maintenances);
     Ok(pruned)
 }
 

@@ -80,7 +80,7 @@ pub async fn update_maintenance(
 
 /// Set a maintenance
 ///
-/// Every field: what is left out gets its default.
+/// Every field: what is left out gets its default, but the set stays.
 #[utoipa::path(put, path = "/maintenances/{id}", tag = "maintenances", request_body = MaintenanceInput,
     params(
         ("id" = String, Path, description = "The id of the maintenance"),

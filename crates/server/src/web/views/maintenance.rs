@@ -69,6 +69,8 @@ pub struct WindowRow {
     pub covers: Vec<Untrusted>,
     /// How many monitors that are now.
     pub matches: usize,
+    /// The set of documents that owns it.
+    pub set: Option<Untrusted>,
     /// The rule by which it comes again.
     pub rule: Option<Untrusted>,
     /// The time that it is open now.
