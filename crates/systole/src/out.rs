@@ -2,6 +2,9 @@
 
 use std::io::{self, Write as _};
 
+use serde_json::Value;
+use systole_wire::rules::is_printable;
+
 /// Writes to stdout; a reader that has gone away is an error like any other.
 ///
 /// # Errors
@@ -29,7 +32,7 @@ pub fn shown(text: &str) -> String {
             '\n' => shown.push_str("\\n"),
             '\r' => shown.push_str("\\r"),
             '\t' => shown.push_str("\\t"),
-            c if systole_wire::rules::is_printable(c) => shown.push(c),
+            c if is_printable(c) => shown.push(c),
             c => shown.extend(c.escape_unicode()),
         }
     }
@@ -39,6 +42,57 @@ pub fn shown(text: &str) -> String {
 /// The same for text of several lines: the line ends stay.
 pub fn shown_lines(text: &str) -> String {
     text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON over several lines, in which whatever is not printable is escaped.
+pub fn json(value: &Value) -> String {
+    escaped(&format!("{value:#}"))
+}
+
+/// JSON's own escapes in the place of what it lets through: beyond texts there is nothing but line ends.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || is_printable(c) {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
+/// YAML; what holds text that is not printable stands in it as JSON, which is YAML too.
+///
+/// # Errors
+/// What cannot be written.
+pub fn yaml(value: &Value) -> Result<String, serde_saphyr::SerializeError> {
+    let text = serde_saphyr::to_string(value)?;
+    Ok(if is_plain(&text) {
+        text
+    } else {
+        json(value) + "\n"
+    })
+}
+
+/// The same of one field of an object.
+///
+/// # Errors
+/// As [`yaml`].
+pub fn yaml_field(name: &str, value: &Value) -> Result<String, serde_saphyr::SerializeError> {
+    let text = serde_saphyr::to_string(&serde_json::json!({name: value}))?;
+    Ok(if is_plain(&text) {
+        text
+    } else {
+        escaped(&format!("{}: {value}\n", Value::from(name)))
+    })
+}
+
+fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| c == '\n' || is_printable(c))
 }
 
 #[cfg(test)]
@@ -57,5 +111,21 @@ mod tests {
             assert_eq!(shown(given), expected);
         }
         assert_eq!(shown_lines("a\u{7}\nb"), "a\\u{7}\nb");
+    }
+
+    #[test]
+    fn json_and_yaml_are_read_back_as_they_were_and_move_no_cursor() {
+        for text in ["plain ☂", "a\n\tb", "\u{1b}[2J", "\u{9b}1m \u{7f}", "\u{202e}a: \u{2028}b", "\u{e0041}"] {
+            let value = serde_json::json!({"a": {"text": text}, "b": [text]});
+            let field = format!("c: 1\n{}", yaml_field("text", &Value::from(text)).unwrap());
+            for written in [json(&value), yaml(&value).unwrap(), field.clone()] {
+                assert!(is_plain(&written), "{written:?}");
+            }
+            assert_eq!(serde_json::from_str::<Value>(&json(&value)).unwrap(), value);
+            let read: Value = serde_saphyr::from_str(&yaml(&value).unwrap()).unwrap();
+            assert_eq!(read, value);
+            let read: Value = serde_saphyr::from_str(&field).unwrap();
+            assert_eq!(read, serde_json::json!({"c": 1, "text": text}), "{field}");
+        }
     }
 }

@@ -35,7 +35,8 @@ pub fn name(text: &str) -> Result<(), String> {
 /// direction overrides, with which a name could pass for another.
 pub fn is_printable(c: char) -> bool {
     !c.is_control()
-        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{200B}' | '\u{FEFF}' | '\u{00AD}')
+        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{200B}' | '\u{FEFF}' | '\u{00AD}'
+                | '\u{061C}' | '\u{180E}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// A slug: `[a-z0-9_-]{1,100}`, never `start`, `fail`, `log` or a number.

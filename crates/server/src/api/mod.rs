@@ -60,9 +60,10 @@ async fn not_found(uri: Uri) -> ApiError {
         path.strip_prefix(later)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }) {
-        return ApiError::not_built(&format!("/api/v1{path} is"));
+        return ApiError::not_built("that part of the API is");
     }
-    let detail = format!("the API has no /api/v1{path}; /api/v1/openapi.json lists what there is");
+    // The path is not repeated: it may hold a token that was put in the wrong place.
+    let detail = "the API has no such path; /api/v1/openapi.json lists what there is";
     ApiError::new(StatusCode::NOT_FOUND, "no_such_route", detail)
 }
 

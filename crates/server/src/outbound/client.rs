@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use url::{Position, Url};
 
 use super::connect::{Connection, Failure, Target, open, shown};
+use super::echo::Echo;
 use super::guard::Lists;
 use super::pool::Pool;
 use crate::channels::HttpRequest;
@@ -152,9 +153,10 @@ impl Outbound {
             message: format!("{what}: {why}"),
         };
         let target = Target::of(&request.url).map_err(failed)?;
+        let echo = Echo::of(&request);
         let request = written(request).map_err(failed)?;
         let deadline = Instant::now() + self.limits.whole.as_std();
-        let exchange = Box::pin(self.exchange(&target, &request, before_write, deadline));
+        let exchange = Box::pin(self.exchange(&target, &request, &echo, before_write, deadline));
         timeout_at(deadline, exchange)
             .await
             .unwrap_or_else(|_| {
@@ -189,6 +191,7 @@ impl Outbound {
         &self,
         target: &Target,
         request: &http::Request<Full<Bytes>>,
+        echo: &Echo,
         mut before_write: impl FnMut() -> bool + Send,
         deadline: Instant,
     ) -> Result<Response, Failure> {
@@ -217,7 +220,7 @@ impl Outbound {
             match connection.sender.send_request(request.clone()).await {
                 Ok(answer) => {
                     return Ok(self
-                        .read(target, connection, answer, started, deadline)
+                        .read(target, connection, answer, echo, started, deadline)
                         .await);
                 }
                 // A server closes idle connections when it likes; that says nothing about the request.
@@ -235,6 +238,7 @@ impl Outbound {
         target: &Target,
         connection: Connection,
         answer: http::Response<Incoming>,
+        echo: &Echo,
         started: Instant,
         deadline: Instant,
     ) -> Response {
@@ -256,7 +260,7 @@ impl Outbound {
                     continue;
                 };
                 seen += data.len();
-                let room = EXCERPT_MOST.saturating_sub(begin.len()).min(data.len());
+                let room = DRAIN_MOST.saturating_sub(begin.len()).min(data.len());
                 begin.extend_from_slice(&data[..room]);
                 if seen > DRAIN_MOST {
                     return false;
@@ -264,13 +268,14 @@ impl Outbound {
             }
             true
         };
-        if timeout_at(body_by, reading).await == Ok(true) {
+        let is_whole = timeout_at(body_by, reading).await == Ok(true);
+        if is_whole {
             self.pool.put(target, connection, Instant::now());
         }
         Response {
             status,
             retry_after,
-            excerpt: excerpt(&begin),
+            excerpt: excerpt(echo.hidden(&begin, !is_whole).as_bytes()),
             latency,
         }
     }

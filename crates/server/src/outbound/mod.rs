@@ -4,6 +4,7 @@
 
 pub mod client;
 mod connect;
+mod echo;
 pub mod guard;
 mod pool;
 pub mod smtp;

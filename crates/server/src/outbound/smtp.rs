@@ -26,8 +26,9 @@ use crate::channels::email::{Mail, Server, Tls};
 /// last word about it. Servers look for viruses before they say that, and asking again would send the letter twice.
 const BEFORE: i64 = 2;
 const AFTER: i64 = 3;
-/// Of what a server says, so much is kept.
+/// Of what a server says, so much is kept, and so much is looked through for secrets before.
 const SAID_MOST: usize = 300;
+const SAID_READ: usize = 8_000;
 /// The record of an attempt.
 const DETAIL_MOST: usize = 1_000;
 /// Refused recipients that are named.
@@ -212,7 +213,7 @@ impl Outbound {
         Ok(MailAnswer {
             stage: Stage::Letter,
             code: last.code,
-            said: last.said(SAID_MOST),
+            said: last.said(SAID_READ),
             accepted,
             refused,
         })
@@ -240,7 +241,7 @@ impl Outbound {
                 refused.push(Refused {
                     address: address.clone(),
                     code: reply.code,
-                    said: reply.said(SAID_MOST),
+                    said: reply.said(SAID_READ),
                 });
             }
         }
@@ -412,7 +413,7 @@ fn answered(stage: Stage, reply: &Reply) -> Ended {
     Ended::Answered(MailAnswer {
         stage,
         code: reply.code,
-        said: reply.said(SAID_MOST),
+        said: reply.said(SAID_READ),
         accepted: 0,
         refused: Vec::new(),
     })
@@ -435,6 +436,8 @@ fn answer_without(mut answer: MailAnswer, secrets: &[String]) -> MailAnswer {
         for secret in secrets {
             *said = said.replace(secret.as_str(), "(secret)");
         }
+        // Only now: a cut could leave half a secret.
+        *said = said.chars().take(SAID_MOST).collect();
     };
     clear(&mut answer.said);
     answer

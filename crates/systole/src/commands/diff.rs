@@ -157,11 +157,24 @@ fn line(change: &Change, secrets: &[String]) -> String {
         };
         return format!("{field}: {from} → (not shown)");
     }
-    format!(
-        "{field}: {} → {}",
-        value_shown(&change.from),
-        value_shown(&change.to)
-    )
+    let shown = |value: &Value| match value {
+        // A diff ends in logs and in reviews, and such a URL is a credential as often as not.
+        Value::String(text) if change.field.starts_with("config.") => {
+            origin(text).map_or_else(|| value_shown(value), |origin| out::shown(&origin))
+        }
+        _ => value_shown(value),
+    };
+    format!("{field}: {} → {}", shown(&change.from), shown(&change.to))
+}
+
+/// Of a URL its scheme and host alone.
+fn origin(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let host = host.rsplit('@').next()?;
+    let is_whole = rest.trim_end_matches('/') == host;
+    let more = if is_whole { "" } else { "/…" };
+    Some(format!("{scheme}://{host}{more}"))
 }
 
 /// Text as it is where it is plain, everything else as JSON; safe to show.
@@ -231,6 +244,11 @@ mod tests {
             ),
             change("config.headers", Value::Null, json!({"a": "hidden"})),
             change("config.format", json!("vigilmon"), Value::Null),
+            change(
+                "config.other",
+                json!("https://b.test/"),
+                json!("https://u:hidden@b.test:8443/hidden?hidden"),
+            ),
         ];
         let unsure = vec!["config.secret".to_owned()];
         let steps = [
@@ -282,6 +300,7 @@ mod tests {
     config.url: (not shown) → (not shown)
     config.headers: (none) → (not shown)
     config.format: vigilmon → (none)
+    config.other: https://b.test → https://b.test:8443/…
     config.secret: a secret, which cannot be compared
 ? channel ops\\u{1b}[2J
     config.secret: a secret, which cannot be compared

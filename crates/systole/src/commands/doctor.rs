@@ -54,7 +54,7 @@ pub async fn run(args: DoctorArgs) -> Result<(), Failure> {
     }
     out::print(&match args.output {
         DoctorFormat::Text => text(&findings),
-        DoctorFormat::Json => format!("{:#}\n", json(&findings)),
+        DoctorFormat::Json => out::json(&json(&findings)) + "\n",
     })?;
     if count(&findings, Level::Problem) > 0 {
         Err(Failure::Told)

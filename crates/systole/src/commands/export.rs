@@ -96,7 +96,7 @@ pub async fn run(args: ExportArgs) -> Result<(), Failure> {
         ExportFormat::Yaml => export.yaml(has_ping_key)?,
         ExportFormat::Json => {
             eprint!("{}", export.remarks(has_ping_key, ""));
-            format!("{:#}\n", Value::from(export.values()))
+            out::json(&Value::from(export.values())) + "\n"
         }
     };
     if text.len() > LARGEST_FILE || export.documents.len() > MOST_DOCUMENTS {
@@ -307,8 +307,7 @@ impl Export {
             let mut fields: Vec<(&String, &Value)> = document.iter().collect();
             fields.sort_by_key(|(name, _)| place(name));
             for (name, value) in fields {
-                let field = json!({name: value});
-                let written = serde_saphyr::to_string(&field).map_err(Failure::failed)?;
+                let written = out::yaml_field(name, value).map_err(Failure::failed)?;
                 text.push_str(&written);
                 if !written.ends_with('\n') {
                     text.push('\n');

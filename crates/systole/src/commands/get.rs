@@ -49,9 +49,9 @@ pub async fn run(args: GetArgs) -> Result<(), Failure> {
                 _ => json!({"items": items}),
             };
             if args.output == Format::Json {
-                format!("{whole:#}\n")
+                out::json(&whole) + "\n"
             } else {
-                serde_saphyr::to_string(&whole).map_err(Failure::failed)?
+                out::yaml(&whole).map_err(Failure::failed)?
             }
         }
     };

@@ -180,7 +180,7 @@ impl Sources {
                 let table = text.parse::<toml::Table>();
                 Some((
                     path.clone(),
-                    table.map_err(|error| format!("{} is not TOML: {error}", path.display()))?,
+                    table.map_err(|error| not_toml(&path, &text, &error))?,
                 ))
             }
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
@@ -197,6 +197,17 @@ impl Sources {
             file,
         })
     }
+}
+
+/// Where and why, but not the line: it may hold a URL that is a credential.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    format!(
+        "{} is not TOML: line {line}: {}",
+        path.display(),
+        error.message()
+    )
 }
 
 /// Makes the configuration of its sources, and warnings for variables that nobody reads.

@@ -98,7 +98,7 @@ fn wrong_settings_are_named_with_their_place_all_at_once() {
                 "retention_days = 0",
             ),
             &[
-                "SYSTOLE_BASE_URL: \"example.com\" is not a URL",
+                "SYSTOLE_BASE_URL: is not a URL",
                 "retention_days in systole.toml: \"0\" is not a whole number",
             ],
         ),

@@ -55,16 +55,17 @@ pub fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
 pub fn base_url(text: &str) -> Result<String, String> {
     let url = web_url(text)?;
     if url.contains(['?', '#']) {
-        return Err(format!(
-            "{text:?} has a query or a fragment; a base URL has neither"
-        ));
+        return Err("has a query or a fragment; a base URL has neither".to_owned());
+    }
+    if url.split('/').nth(2).is_some_and(|host| host.contains('@')) {
+        return Err("has a user name; a base URL has none, since everybody is shown it".to_owned());
     }
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-/// Any `http://` or `https://` URL with a host.
+/// Any `http://` or `https://` URL with a host. The error does not repeat it: it may be a credential.
 pub fn web_url(text: &str) -> Result<String, String> {
-    let wrong = || format!("{text:?} is not a URL such as https://systole.example.com");
+    let wrong = || "is not a URL such as https://systole.example.com".to_owned();
     let uri: http::Uri = text.parse().map_err(|_| wrong())?;
     match uri.scheme_str() {
         Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) => {
