@@ -225,6 +225,7 @@ impl Run<'_> {
                 remind_every: 0,
                 digest: false,
                 set: None,
+                unsubscribed_cipher: None,
             };
             store
                 .create_channel(self.now, DEFAULT_PROJECT, &fields)
