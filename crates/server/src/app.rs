@@ -162,6 +162,27 @@ impl App {
         format!("{}/incidents/{number}", self.base_url)
     }
 
+    /// Whether the base URL leads no further than this machine.
+    pub fn is_base_url_loopback(&self) -> bool {
+        let host = url::Url::parse(&self.base_url)
+            .ok()
+            .and_then(|url| url.host().map(|host| host.to_owned()));
+        match host {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
+            None => false,
+        }
+    }
+
+    /// The page where a recipient of a channel takes their address off it; none where nobody could reach it.
+    pub fn unsubscribe_url(&self, channel: i64) -> Option<String> {
+        (!self.is_base_url_loopback()).then(|| {
+            let token = self.keys.unsubscribe_token(channel);
+            format!("{}/unsubscribe/{token}", self.base_url)
+        })
+    }
+
     /// The URL that a job calls.
     pub fn ping_url(&self, token: &str) -> String {
         format!("{}/ping/{token}", self.base_url)

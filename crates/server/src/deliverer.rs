@@ -146,7 +146,11 @@ impl Deliverer {
     }
 
     /// The channel's configuration, decrypted; `None` when the channel is gone.
-    async fn config(&self, app: &App, channel: i64) -> Result<Option<Arc<(i64, Config)>>, Error> {
+    pub(crate) async fn config(
+        &self,
+        app: &App,
+        channel: i64,
+    ) -> Result<Option<Arc<(i64, Config)>>, Error> {
         if let Some(known) = self.lock_configs().get(&channel) {
             return Ok(Some(Arc::clone(known)));
         }
@@ -337,12 +341,14 @@ async fn deliver(app: &App, together: &[Outgoing], claimed_at: Time) -> Result<(
     let Some(message) = compose::message(app, together) else {
         return Ok(());
     };
+    let unsubscribe_url = app.unsubscribe_url(first.channel);
     let sending = Sending {
         delivery_id: &first.key,
         attempt: first.attempts,
         now,
         base_url: &app.base_url,
         channel: first.channel,
+        unsubscribe_url: unsubscribe_url.as_deref(),
     };
     let Some(request) = config.1.request(&message, &sending) else {
         app.deliverer.record(first.channel, Health::Unknown, now);
@@ -482,12 +488,14 @@ pub async fn test(app: &App, channel: i64) -> Result<Option<Attempt>, Error> {
     let now = app.now();
     let message = systole_core::message::Message::channel_test(now);
     let key = format!("msg_{}", uuid::Uuid::now_v7().simple());
+    let unsubscribe_url = app.unsubscribe_url(channel);
     let sending = Sending {
         delivery_id: &key,
         attempt: 1,
         now,
         base_url: &app.base_url,
         channel,
+        unsubscribe_url: unsubscribe_url.as_deref(),
     };
     let Some(request) = config.1.request(&message, &sending) else {
         return Ok(Some(not_tried(

@@ -52,6 +52,7 @@ pub struct Keys {
     id: String,
     cipher: XChaCha20Poly1305,
     token_key: [u8; 32],
+    unsubscribe_key: [u8; 32],
     check: [u8; 32],
 }
 
@@ -125,6 +126,7 @@ impl Keys {
             id: hex(&derive("systole 2026 key id")[..4]),
             cipher: XChaCha20Poly1305::new((&derive("systole 2026 secrets at rest")).into()),
             token_key: derive("systole 2026 token hashes"),
+            unsubscribe_key: derive("systole 2026 unsubscribe links"),
             check,
         }
     }
@@ -196,6 +198,20 @@ impl Keys {
     /// The keyed hash under which a token is found.
     pub fn hash(&self, token: &str) -> [u8; 32] {
         *blake3::keyed_hash(&self.token_key, token.as_bytes()).as_bytes()
+    }
+
+    /// What stands in the unsubscribe link of a channel: its number, and proof that the link is ours. It holds as long as the
+    /// channel does, since letters are kept.
+    pub fn unsubscribe_token(&self, channel: i64) -> String {
+        let proof = blake3::keyed_hash(&self.unsubscribe_key, &channel.to_be_bytes());
+        format!("{channel}-{}", URL_SAFE_NO_PAD.encode(proof.as_bytes()))
+    }
+
+    /// The channel whose unsubscribe link holds this.
+    pub fn unsubscribed_channel(&self, token: &str) -> Option<i64> {
+        let channel = token.split('-').next()?.parse().ok()?;
+        let right = self.unsubscribe_token(channel);
+        constant_time_eq(right.as_bytes(), token.as_bytes()).then_some(channel)
     }
 
     /// Its first 16 bytes: what memory keeps of ping tokens.
@@ -272,6 +288,27 @@ mod tests {
             error.contains(right.id()) && error.contains(wrong.id()),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_unsubscribe_link_is_of_one_channel_and_one_installation() {
+        let keys = Keys::new(&[1; 32]);
+        let token = keys.unsubscribe_token(12);
+        assert_eq!(keys.unsubscribed_channel(&token), Some(12));
+        assert_eq!(Keys::new(&[2; 32]).unsubscribed_channel(&token), None);
+        let (_, proof) = token.split_once('-').unwrap();
+        for wrong in [
+            format!("13-{proof}"),
+            format!("012-{proof}"),
+            format!("+12-{proof}"),
+            format!("{token}A"),
+            token[..token.len() - 1].to_owned(),
+            "12".to_owned(),
+            "12-".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(keys.unsubscribed_channel(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

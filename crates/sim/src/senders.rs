@@ -76,11 +76,9 @@ impl World {
                 let period = self.rng.between(15, 50);
                 let start_grace = self.rng.chance(300).then_some(grace);
                 let max_runtime = Some(Span::from_millis(self.rng.between(3_000, 20_000)));
-                let fail_threshold = if self.rng.chance(300) { 2 } else { 1 };
                 Settings {
                     max_runtime,
                     start_grace,
-                    fail_threshold,
                     ..Settings::new(every(period), grace)
                 }
             }

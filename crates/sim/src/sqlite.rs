@@ -237,6 +237,7 @@ impl Run<'_> {
                 },
                 digest: is_second,
                 set: None,
+                unsubscribed_cipher: None,
             };
             store
                 .create_channel(self.now, DEFAULT_PROJECT, &fields)

@@ -26,6 +26,8 @@ pub struct ChannelFields {
     pub digest: bool,
     /// The set of documents that owns it.
     pub set: Option<String>,
+    /// Whom their own link took off it, encrypted; none where nobody is.
+    pub unsubscribed_cipher: Option<Vec<u8>>,
 }
 
 /// A channel's row.
@@ -47,7 +49,7 @@ pub struct ChannelRow {
 
 const COLUMNS: &str =
     "SELECT id, project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
-    digest, created_at, updated_at, set_name FROM channel";
+    digest, created_at, updated_at, set_name, unsubscribed_cipher FROM channel";
 
 const UNIQUE: &[(&str, &str)] = &[("channel.name", "name")];
 
@@ -103,7 +105,8 @@ impl Store {
         let mut session = self.session().await?;
         let updated = sqlx::query(
             "UPDATE channel SET rev = rev + 1, name = $3, config_cipher = $4, is_default = $5, is_system = $6,
-             remind_every = $7, digest = $8, updated_at = $9, set_name = $10 WHERE id = $1 AND rev = $2",
+             remind_every = $7, digest = $8, updated_at = $9, set_name = $10, unsubscribed_cipher = $11
+             WHERE id = $1 AND rev = $2",
         )
         .bind(id)
         .bind(rev)
@@ -115,6 +118,7 @@ impl Store {
         .bind(fields.digest)
         .bind(now.as_micros())
         .bind(&fields.set)
+        .bind(&fields.unsubscribed_cipher)
         .execute(session.connection())
         .await
         .map_err(taken("change a channel", "channel", UNIQUE))?;
@@ -230,6 +234,7 @@ fn read_channel(row: &SqliteRow) -> ChannelRow {
             remind_every: row.get(8),
             digest: row.get(9),
             set: row.get(12),
+            unsubscribed_cipher: row.get(13),
         },
         created_at: Time::from_micros(row.get(10)),
         updated_at: Time::from_micros(row.get(11)),

@@ -126,6 +126,16 @@ impl Read for ChannelPatch {
     }
 }
 
+/// A recipient whom their own unsubscribe link took off a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unsubscribed {
+    /// The address.
+    pub address: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+}
+
 /// A channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Channel {
@@ -151,6 +161,9 @@ pub struct Channel {
     /// The set of documents that owns it.
     #[serde(default)]
     pub set: Option<String>,
+    /// Recipients whom their own unsubscribe link took off `to`; who is entered there again leaves this list.
+    #[serde(default)]
+    pub unsubscribed: Vec<Unsubscribed>,
     /// What somebody should look at.
     #[serde(default)]
     pub warnings: Vec<Warning>,

@@ -26,7 +26,7 @@ pub mod text;
 pub mod token;
 pub mod webhook;
 
-pub use channel::{Channel, ChannelInput, ChannelPatch, REDACTED};
+pub use channel::{Channel, ChannelInput, ChannelPatch, REDACTED, Unsubscribed};
 pub use checkin::{Checkin, CheckinKind, Run, RunOutcome};
 pub use delivery::{Attempt, Delivery, DeliveryState};
 pub use doctor::{DoctorReport, Finding, Level};

@@ -35,6 +35,7 @@ fn accepted(kind: &str, config: &Value, read: &Config) {
         now: NOW,
         base_url: "https://systole.example",
         channel: 1,
+        unsubscribe_url: None,
     };
     let request = read.request(&Message::channel_test(NOW), &sending);
     let shown = format!("{read:?} {request:?}");

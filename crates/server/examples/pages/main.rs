@@ -64,6 +64,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("sign-in", render::sign_in(&samples::sign_in())),
         ("setup", render::setup(&samples::setup())),
+        ("unsubscribe", render::unsubscribe(&samples::unsubscribe())),
+        (
+            "unsubscribed",
+            render::unsubscribe(&samples::unsubscribed()),
+        ),
         ("error", render::error(&samples::error())),
     ]
 }

@@ -555,7 +555,12 @@ pub fn channels() -> ChannelsView {
             system,
             set: default.then(|| "billing".into()),
             last: last.map(|(state, seconds, text)| (state, ago(seconds), text.into())),
+            unsubscribed: Vec::new(),
         };
+    let mut mail = row("c4", "mail", false, false, None);
+    mail.kind = "email".into();
+    mail.target = "on-call@example.org by smtp.example.org:587".into();
+    mail.unsubscribed = vec![("lead@example.org".into(), ago(7_200))];
     ChannelsView {
         frame: frame(2),
         rows: vec![
@@ -574,6 +579,7 @@ pub fn channels() -> ChannelsView {
                 Some((State::Pending, 302, "503 Service Unavailable")),
             ),
             row("c3", "unused", false, false, None),
+            mail,
         ],
         forms: vec![webhook_form()],
     }
@@ -746,6 +752,29 @@ pub fn sign_in() -> SignInView {
             field: "",
             text: "That e-mail and password do not belong together. Try again.".into(),
         }],
+    }
+}
+
+pub fn unsubscribe() -> UnsubscribeView {
+    UnsubscribeView {
+        frame: signed_out(),
+        token: "3-c3lzdG9sZQ".to_owned(),
+        from: "systole@example.org".into(),
+        address: "lead".into(),
+        errors: vec![FormError {
+            field: "address",
+            text: "This is not an e-mail address; it looks like name@example.org.".into(),
+        }],
+        done: false,
+    }
+}
+
+pub fn unsubscribed() -> UnsubscribeView {
+    UnsubscribeView {
+        address: "lead@example.org".into(),
+        errors: Vec::new(),
+        done: true,
+        ..unsubscribe()
     }
 }
 

@@ -5,12 +5,14 @@ use systole_core::time::Span;
 use systole_store::channels::{ChannelFields, ChannelRow};
 use systole_wire::{
     Attempt, Channel, ChannelInput, ChannelPatch, DurationText, FieldError, Page, REDACTED,
+    Unsubscribed,
 };
 
 use super::ApiError;
 use super::extract::{Expected, Query};
 use super::fields::span;
 use super::ids::{channel_id, parse_channel_id};
+use super::unsubscribe::{sealed, unsubscribed};
 use crate::app::App;
 use crate::channels::{Config, complete, redacted, secret_fields, secrets_led_astray};
 use crate::deliverer;
@@ -99,13 +101,14 @@ pub async fn replace(
         Draft {
             is_kind_kept: kind == draft.kind,
             set: input.set.or(draft.set),
+            unsubscribed: draft.unsubscribed,
             ..input
         }
     })
     .await
 }
 
-async fn edit(
+pub(super) async fn edit(
     app: &App,
     by: &Principal,
     id: i64,
@@ -116,7 +119,7 @@ async fn edit(
         let row = row(app, by, id).await?;
         expected.check(row.rev)?;
         let stored = open(app, &row)?;
-        let before = Draft::stored(&row, &stored);
+        let before = Draft::stored(&row, &stored, unsubscribed(app, &row)?);
         let (fields, config) = change(before.clone()).fields(app, &stored)?;
         let is_same = config == stored
             && fields.name == row.fields.name
@@ -182,16 +185,17 @@ async fn row(app: &App, by: &Principal, id: i64) -> Result<ChannelRow, ApiError>
 
 /// A channel as people write it.
 #[derive(Clone)]
-struct Draft {
+pub(super) struct Draft {
     name: String,
     kind: String,
     is_kind_kept: bool,
-    config: Map<String, Value>,
+    pub(super) config: Map<String, Value>,
     default: bool,
     system: bool,
     remind_every: DurationText,
     digest: bool,
     set: Option<String>,
+    pub(super) unsubscribed: Vec<Unsubscribed>,
 }
 
 impl Draft {
@@ -210,10 +214,15 @@ impl Draft {
             // People read chats and mail; programs want each message.
             digest: input.digest.unwrap_or(!is_webhook),
             set: input.set,
+            unsubscribed: Vec::new(),
         }
     }
 
-    fn stored(row: &ChannelRow, config: &Map<String, Value>) -> Draft {
+    pub(super) fn stored(
+        row: &ChannelRow,
+        config: &Map<String, Value>,
+        unsubscribed: Vec<Unsubscribed>,
+    ) -> Draft {
         Draft {
             name: row.fields.name.clone(),
             kind: row.fields.kind.clone(),
@@ -224,6 +233,7 @@ impl Draft {
             remind_every: DurationText(Span::from_micros(row.fields.remind_every).to_string()),
             digest: row.fields.digest,
             set: row.fields.set.clone(),
+            unsubscribed,
         }
     }
 
@@ -238,11 +248,12 @@ impl Draft {
             remind_every: patch.remind_every.unwrap_or(self.remind_every),
             digest: patch.digest.unwrap_or(self.digest),
             set: patch.set.unwrap_or(self.set),
+            unsubscribed: self.unsubscribed,
         }
     }
 
     /// To be stored, and the settings in clear. Secrets left out or redacted are those of `stored`.
-    fn fields(
+    pub(super) fn fields(
         self,
         app: &App,
         stored: &Map<String, Value>,
@@ -288,6 +299,7 @@ impl Draft {
             remind_every: remind_every.as_micros(),
             digest: self.digest,
             set: self.set,
+            unsubscribed_cipher: sealed(app, self.unsubscribed, &config)?,
         };
         Ok((fields, config))
     }
@@ -353,7 +365,7 @@ fn hide(value: &mut Value) {
     }
 }
 
-fn open(app: &App, row: &ChannelRow) -> Result<Map<String, Value>, ApiError> {
+pub(super) fn open(app: &App, row: &ChannelRow) -> Result<Map<String, Value>, ApiError> {
     let bytes = app.keys.open("channel", &row.fields.config_cipher)?;
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(fields)) => Ok(fields),
@@ -383,6 +395,7 @@ fn reply(app: &App, by: &Principal, row: &ChannelRow) -> Channel {
         remind_every: DurationText(Span::from_micros(row.fields.remind_every).to_string()),
         digest: row.fields.digest,
         set: row.fields.set.clone(),
+        unsubscribed: unsubscribed(app, row).unwrap_or_default(),
         warnings: Vec::new(),
         created_at: row.created_at.to_string(),
     }

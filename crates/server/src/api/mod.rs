@@ -21,6 +21,7 @@ mod routes;
 pub mod runs;
 pub mod schedules;
 pub mod tokens;
+pub mod unsubscribe;
 
 use std::sync::Arc;
 

@@ -93,14 +93,5 @@ pub(super) fn schedule_warnings(schedule: &Schedule, now: Time) -> impl Iterator
 
 /// Whether ping URLs name this machine because nobody said how it is reached.
 pub fn names_loopback(app: &App) -> bool {
-    let host = url::Url::parse(&app.base_url)
-        .ok()
-        .and_then(|url| url.host().map(|host| host.to_owned()));
-    let is_loopback = match host {
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_unspecified(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback() || address.is_unspecified(),
-        None => false,
-    };
-    app.config.base_url.is_none() && is_loopback
+    app.config.base_url.is_none() && app.is_base_url_loopback()
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Map, Value};
 use systole_core::delivery::{ErrorClass, Outcome};
 use systole_core::message::Message;
+use systole_core::time::Time;
 use url::Host;
 
 use super::{Field, FieldError, Input, Kind, Sending, letter, words};
@@ -253,6 +254,11 @@ impl Config {
         })
     }
 
+    /// The sender's address.
+    pub fn from(&self) -> &str {
+        self.from.email.as_ref()
+    }
+
     /// Where it goes, as it may be shown.
     pub fn target(&self) -> String {
         let (first, more) = match self.to.split_first() {
@@ -275,6 +281,24 @@ pub fn request(config: &Config, message: &Message, sending: &Sending<'_>) -> Opt
         server: config.server.clone(),
         from: config.from.email.to_string(),
         to: config.to.iter().map(ToString::to_string).collect(),
+        letter,
+    })
+}
+
+/// The mail to one whom the unsubscribe link took off, or `None` where `address` is none or no letter can be made.
+pub fn farewell(
+    config: &Config,
+    address: &str,
+    base_url: &str,
+    id: &str,
+    now: Time,
+) -> Option<Mail> {
+    let address: Address = address.parse().ok()?;
+    let letter = letter::farewell(&config.from, &address, base_url, id, now)?;
+    Some(Mail {
+        server: config.server.clone(),
+        from: config.from.email.to_string(),
+        to: vec![address.to_string()],
         letter,
     })
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lettre::Address;
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message as Built, MultiPart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message as Built, MessageBuilder, MultiPart};
 use systole_core::message::{Message, MessageKind, Occasion};
 use systole_core::time::Time;
 
@@ -38,16 +38,63 @@ pub(super) fn letter(
     if let Some(root) = root(message, sending, domain) {
         builder = builder.in_reply_to(root.clone()).references(root);
     }
-    // No robot shall answer, and no holiday notice.
-    for (name, value) in [
-        ("Auto-Submitted", "auto-generated"),
-        ("X-Auto-Response-Suppress", "All"),
-    ] {
-        let name = HeaderName::new_from_ascii_str(name);
-        builder = builder.raw_header(HeaderValue::new(name, value.to_owned()));
+    builder = automatic(builder);
+    // To several it is a list. The link names no recipient, so a program cannot do it with one click (RFC 8058); a person can.
+    if let Some(url) = sending.unsubscribe_url
+        && to.len() > 1
+    {
+        let id = format!(
+            "<channel-{}.{}.{}>",
+            sending.channel,
+            installation(sending.base_url),
+            word(domain)
+        );
+        builder = with(builder, "List-Id", id);
+        builder = with(builder, "List-Unsubscribe", format!("<{url}>"));
     }
     let parts = MultiPart::alternative_plain_html(text(told), html(told));
     builder.multipart(parts).ok().map(|built| built.formatted())
+}
+
+/// The letter to one whom the unsubscribe link took off, or `None` where the library refuses it.
+pub(super) fn farewell(
+    from: &Mailbox,
+    to: &Address,
+    base_url: &str,
+    id: &str,
+    now: Time,
+) -> Option<Vec<u8>> {
+    let text = format!(
+        "The address {to} was taken off a list of Systole at {base_url}, by the unsubscribe link of its letters.\n\
+         {from} sends no more alerts of that list to it.\n\n\
+         If it was not you, tell your administrator: they can put you back, on the page Channels.\n"
+    );
+    let builder = Built::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, to.clone()))
+        .date(system_time(now))
+        .subject("You were taken off a list of alerts")
+        .message_id(Some(format!("<{}@{}>", word(id), from.email.domain())));
+    let built = automatic(builder)
+        .header(ContentType::TEXT_PLAIN)
+        .body(text);
+    built.ok().map(|built| built.formatted())
+}
+
+/// No robot shall answer, and no holiday notice.
+fn automatic(builder: MessageBuilder) -> MessageBuilder {
+    let builder = with(builder, "Auto-Submitted", "auto-generated".to_owned());
+    with(builder, "X-Auto-Response-Suppress", "All".to_owned())
+}
+
+fn with(builder: MessageBuilder, name: &'static str, value: String) -> MessageBuilder {
+    let name = HeaderName::new_from_ascii_str(name);
+    builder.raw_header(HeaderValue::new(name, value))
+}
+
+/// Tells installations apart that use one sender.
+fn installation(base_url: &str) -> String {
+    blake3::hash(base_url.as_bytes()).to_hex()[..12].to_owned()
 }
 
 /// The conversation of an incident on a channel: an id that no letter has and all of them refer to, so that it does not
@@ -57,10 +104,11 @@ fn root(message: &Message, sending: &Sending<'_>, domain: &str) -> Option<String
     if !message.grouped.is_empty() {
         return None;
     }
-    let installation = &blake3::hash(sending.base_url.as_bytes()).to_hex()[..12];
     Some(format!(
-        "<incident-{}.channel-{}.{installation}@{domain}>",
-        incident.number, sending.channel
+        "<incident-{}.channel-{}.{}@{domain}>",
+        incident.number,
+        sending.channel,
+        installation(sending.base_url)
     ))
 }
 

@@ -113,6 +113,8 @@ pub struct Sending<'a> {
     pub base_url: &'a str,
     /// The number of the channel.
     pub channel: i64,
+    /// Where a recipient takes themselves off it, where people can reach that.
+    pub unsubscribe_url: Option<&'a str>,
 }
 
 /// What is sent, as a value.
@@ -397,6 +399,7 @@ mod tests {
             now,
             base_url: "https://systole.example",
             channel: 3,
+            unsubscribe_url: None,
         }
     }
 

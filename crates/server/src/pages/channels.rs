@@ -17,6 +17,7 @@ use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, incidents, sentences};
 use crate::api::channels as api;
+use crate::api::unsubscribe;
 use crate::api::{Expected, read};
 use crate::api::{channel_id, parse_channel_id};
 use crate::app::App;
@@ -178,6 +179,7 @@ fn channel(app: &App, row: &ChannelRow, last: &Last) -> views::ChannelRow {
         system: row.fields.system,
         set: row.fields.set.clone().map(Into::into),
         last: last.get(&row.id).cloned(),
+        unsubscribed: unsubscribe::taken_off(app, row),
     }
 }
 
@@ -257,6 +259,22 @@ fn is_made(channel: &Channel) -> String {
         ),
         None => format!("{} is made. Now send a test.", channel.name),
     }
+}
+
+/// `POST /channels/{id}/put-back`.
+pub(super) async fn put_back(
+    State(pages): State<Arc<Pages>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Form(fields): Form<Fields>,
+) -> Reply {
+    let by = visitor.editor()?;
+    let id = parse_channel_id(&id).ok_or(Failure::NotFound)?;
+    let address = given(&fields, "address");
+    let channel = unsubscribe::put_back(&pages.app, by, id, address).await?;
+    let text = format!("{address} is told again by {}.", channel.name);
+    pages.notices.say(&visitor, false, text);
+    Ok(see("/channels"))
 }
 
 /// `POST /channels/{id}/test`, `/delete`.

@@ -267,7 +267,7 @@ fn normal(email: &str) -> String {
     email.trim().to_lowercase()
 }
 
-fn is_email(text: &str) -> bool {
+pub(super) fn is_email(text: &str) -> bool {
     let plain = |part: &str| {
         !part.is_empty()
             && !part

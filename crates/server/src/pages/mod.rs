@@ -20,6 +20,7 @@ mod password;
 mod recent;
 mod reply;
 mod sentences;
+mod unsubscribe;
 mod visitor;
 
 pub use door::own_path;
@@ -45,6 +46,7 @@ const FORM_LIMIT: usize = 64 * 1024;
 struct Pages {
     app: Arc<App>,
     attempts: attempts::Attempts,
+    unsubscribes: attempts::Attempts,
     passwords: password::Passwords,
     notices: frame::NoticesToShow,
     recent: recent::Recent,
@@ -55,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
     let pages = Arc::new(Pages {
         app,
         attempts: attempts::Attempts::default(),
+        unsubscribes: attempts::Attempts::default(),
         passwords: password::Passwords::default(),
         notices: frame::NoticesToShow::default(),
         recent: recent::Recent::default(),
@@ -79,7 +82,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/incidents/{number}", get(incidents::show))
         .route("/incidents/{number}/{action}", post(incidents::act))
         .route("/channels", get(channels::list).post(channels::create))
+        .route("/channels/{id}/put-back", post(channels::put_back))
         .route("/channels/{id}/{action}", post(channels::act))
+        .route(
+            "/unsubscribe/{token}",
+            get(unsubscribe::show).post(unsubscribe::take_off),
+        )
         .route(
             "/maintenance",
             get(maintenance::list).post(maintenance::create),

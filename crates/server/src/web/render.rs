@@ -13,6 +13,7 @@ use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, w
 use super::views::{
     ChannelField, ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView,
     MaintenanceView, MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
+    UnsubscribeView,
 };
 use crate::channels::Input;
 
@@ -62,6 +63,7 @@ macro_rules! rendered {
 
 page!(SignInPage, "sign_in.html", SignInView);
 page!(SetupPage, "setup.html", SetupView);
+page!(UnsubscribePage, "unsubscribe.html", UnsubscribeView);
 page!(OverviewPage, "overview.html", OverviewView, total: usize, wellness: String, look_is_old: bool, state_key: &'static str);
 page!(MonitorPage, "monitor.html", MonitorView, chart: Option<RunChart>, lines: Vec<Snippet>, bodies: Vec<Body>);
 page!(MonitorFormPage, "monitor_form.html", MonitorFormView);
@@ -79,6 +81,11 @@ pub fn sign_in(view: &SignInView) -> String {
 /// The form that makes the administrator.
 pub fn setup(view: &SetupView) -> String {
     rendered!(SetupPage, view, "", 0)
+}
+
+/// Where a recipient of letters takes themselves off the list.
+pub fn unsubscribe(view: &UnsubscribeView) -> String {
+    rendered!(UnsubscribePage, view, "", 0)
 }
 
 /// What is wrong now, then everything.

@@ -47,6 +47,11 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("sign-in", render::sign_in(&samples::sign_in())),
         ("setup", render::setup(&samples::setup())),
+        ("unsubscribe", render::unsubscribe(&samples::unsubscribe())),
+        (
+            "unsubscribed",
+            render::unsubscribe(&samples::unsubscribed()),
+        ),
         ("error", render::error(&samples::error())),
     ]
 }
@@ -225,6 +230,8 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
     let (mut sign_in, mut setup) = (samples::sign_in(), samples::setup());
     evil(&mut [&mut sign_in.email, &mut sign_in.next]);
     evil(&mut [&mut setup.email, &mut setup.code]);
+    let mut unsubscribe = samples::unsubscribe();
+    evil(&mut [&mut unsubscribe.address, &mut unsubscribe.from]);
     let (mut form, mut channels) = (samples::monitor_form(), samples::channels());
     evil(&mut [
         &mut form.name,
@@ -251,6 +258,7 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
     for (name, html) in [
         ("sign-in", render::sign_in(&sign_in)),
         ("setup", render::setup(&setup)),
+        ("unsubscribe", render::unsubscribe(&unsubscribe)),
         ("form", render::monitor_form(&form)),
         ("channels", render::channels(&channels)),
         ("maintenance", render::maintenance(&maintenance)),

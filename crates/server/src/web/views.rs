@@ -171,6 +171,24 @@ pub struct SignInView {
     pub errors: Vec<FormError>,
 }
 
+/// `GET /unsubscribe/{token}`, for whoever has the link. Sends `POST /unsubscribe/{token}` with `address`. It never shows
+/// who the recipients are.
+#[derive(Clone, Debug)]
+pub struct UnsubscribeView {
+    /// Around it.
+    pub frame: Frame,
+    /// Of the link.
+    pub token: String,
+    /// Who sends the letters.
+    pub from: Untrusted,
+    /// What was typed before.
+    pub address: Untrusted,
+    /// Why the last try failed.
+    pub errors: Vec<FormError>,
+    /// It was done, if there was something to do.
+    pub done: bool,
+}
+
 /// `GET /setup`. Sends `POST /setup` with `code`, `email`, `password`. The code stands in the fragment, which browsers do not
 /// send; the script copies it into the field, without the script a person pastes it.
 #[derive(Clone, Debug)]
@@ -562,6 +580,8 @@ pub struct ChannelRow {
     pub set: Option<Untrusted>,
     /// What became of the last delivery.
     pub last: Option<(State, Time, Untrusted)>,
+    /// Who was taken off by the link in its letters, and when. Sends `POST /channels/{id}/put-back` with `address`.
+    pub unsubscribed: Vec<(Untrusted, Time)>,
 }
 
 /// `GET /monitors/new` and `GET /monitors/{id}/edit`. Sends `POST /monitors` or `POST /monitors/{id}/edit` with `name`,

@@ -12,7 +12,7 @@ use crate::support::{Server, path};
 const TO: &[&str] = &["on-call@example.org", "lead@example.org"];
 
 /// A mail server, with what it has received.
-struct MailServer {
+pub struct MailServer {
     port: u64,
     child: Child,
     said: Lines<BufReader<ChildStdout>>,
@@ -49,7 +49,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 impl MailServer {
     /// `settings` beside `tls` are those of `mail_server.py`.
-    fn start(tls: &str, settings: Value) -> MailServer {
+    pub fn start(tls: &str, settings: Value) -> MailServer {
         let directory = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let certificate = pem("CERTIFICATE", made.cert.der());
@@ -92,12 +92,12 @@ impl MailServer {
         serde_json::from_str(&line).unwrap()
     }
 
-    async fn letter(&mut self) -> Letter {
+    pub async fn letter(&mut self) -> Letter {
         Letter(tokio::task::block_in_place(|| self.next()))
     }
 
     /// A channel's settings for it.
-    fn config(&self, tls: &str) -> Value {
+    pub fn config(&self, tls: &str) -> Value {
         json!({
             "host": "localhost", "port": self.port, "tls": tls, "ca": self.certificate,
             "username": "systole", "password": "hidden-password",
@@ -106,7 +106,7 @@ impl MailServer {
     }
 }
 
-struct Letter(Value);
+pub struct Letter(pub Value);
 
 impl Letter {
     fn heads(&self) -> HashMap<&str, &str> {
@@ -120,21 +120,21 @@ impl Letter {
         by_name
     }
 
-    fn head(&self, name: &str) -> &str {
+    pub fn head(&self, name: &str) -> &str {
         self.heads().get(name).copied().unwrap_or_default()
     }
 
-    fn part(&self, kind: &str) -> &str {
+    pub fn part(&self, kind: &str) -> &str {
         self.0["parts"][kind].as_str().unwrap()
     }
 }
 
-async fn make(server: &Server, name: &str, config: Value) -> Value {
+pub async fn make(server: &Server, name: &str, config: Value) -> Value {
     let input = json!({"name": name, "kind": "email", "config": config});
     server.post("/channels", input).await.expect(201)
 }
 
-async fn test_of(server: &Server, channel: &Value) -> Value {
+pub async fn test_of(server: &Server, channel: &Value) -> Value {
     server
         .post(&path("channels", channel, "/test"), Value::Null)
         .await

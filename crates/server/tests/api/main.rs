@@ -11,3 +11,4 @@ mod openapi;
 mod requests;
 mod support;
 mod tokens;
+mod unsubscribe;

@@ -56,8 +56,12 @@ impl Reply {
 
 impl Server {
     pub async fn start() -> Server {
+        Server::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Server {
         let directory = tempfile::tempdir().unwrap();
-        let config = Config {
+        let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
             key_file: None,
@@ -73,6 +77,7 @@ impl Server {
             retention_bytes: 1 << 30,
             ping_body_limit: 10_000,
         };
+        change(&mut config);
         let server = serve::start(config, None).await.unwrap();
         Server {
             server,

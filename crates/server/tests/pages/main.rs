@@ -5,4 +5,5 @@ mod door;
 mod maintenance;
 mod monitors;
 mod site;
+mod unsubscribe;
 mod whole;
