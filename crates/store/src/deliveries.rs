@@ -50,6 +50,10 @@ pub struct Outgoing {
     pub reason: String,
     /// How often the incident had been reopened then.
     pub reopened: u32,
+    /// The person or token that did it, where one did.
+    pub by: Option<String>,
+    /// What they wrote with it.
+    pub note: Option<String>,
     /// What it rests on.
     pub evidence: EvidenceDocument,
     /// The incident.
@@ -208,7 +212,8 @@ impl Store {
                 "SELECT i.id, i.project_id, i.monitor_id, i.monitor_kind, i.monitor_name, i.labels, i.severity, i.state,
                  i.reason, i.reopened, i.started_at, i.detected_at, i.acknowledged_at, i.resolved_at, i.evidence,
                  d.id, d.key, d.channel_id, d.claim, d.attempts, d.decided_at, d.grouped, d.kind,
-                 e.at, e.reason, e.reopened, e.evidence, d.occasion
+                 e.at, e.reason, e.reopened, e.evidence, d.occasion, e.by_whom,
+                 CASE e.kind WHEN 'undelivered' THEN NULL ELSE e.note END
                  FROM delivery d JOIN incident i ON i.id = d.incident_id JOIN incident_event e ON e.seq = d.seq
                  WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id",
             )
@@ -524,6 +529,8 @@ fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
         reason: row.get(24),
         reopened: u32::try_from(row.get::<i64, _>(25)).unwrap_or(u32::MAX),
         evidence: EvidenceDocument::read(row.get(26))?,
+        by: row.get(28),
+        note: row.get(29),
         incident,
     })
 }

@@ -418,6 +418,8 @@ impl Happening<'_> {
             at: self.event.at,
             reason: self.event.reason.word().to_owned(),
             reopened: self.event.incident.reopened,
+            by: self.event.by.clone(),
+            note: self.event.note.clone(),
             evidence: self.evidence.clone(),
             incident,
         }
