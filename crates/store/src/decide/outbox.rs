@@ -56,7 +56,8 @@ impl Held {
     pub(super) fn sentence(&self) -> String {
         format!(
             "held back by the maintenance {:?} until {}",
-            self.window, self.until
+            self.window,
+            self.until.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC")
         )
     }
 }
