@@ -228,6 +228,10 @@ pub struct IncidentFacts {
     pub detected_at: Time,
     /// When it ended.
     pub resolved_at: Option<Time>,
+    /// The person or token that did what is told, where one did.
+    pub by: Option<String>,
+    /// What they wrote with it.
+    pub note: Option<String>,
     /// Its page.
     pub url: String,
 }

@@ -91,6 +91,8 @@ fn incident(app: &App, outgoing: &Outgoing) -> IncidentFacts {
         started_at: row.started_at,
         detected_at: row.detected_at,
         resolved_at: row.resolved_at,
+        by: outgoing.by.clone(),
+        note: outgoing.note.clone(),
         url: app.incident_url(row.number),
     }
 }

@@ -265,7 +265,8 @@ fn base_url(app: &App) -> Finding {
 async fn channels(app: &App, project: i64) -> Result<Vec<Finding>, Error> {
     let channels = app.store.channels(project).await?;
     let count = app.store.count_without_channel(project).await?;
-    let names = app.store.names_without_channel(project, NAMED).await?;
+    let first = app.store.without_channel(project, NAMED).await?;
+    let names: Vec<String> = first.into_iter().map(|(_, name)| name).collect();
     Ok(vec![
         system(
             channels.len(),

@@ -2,6 +2,7 @@
 
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use systole_core::engine::MonitorId;
 use systole_core::time::Time;
 
 use crate::error::taken;
@@ -183,24 +184,28 @@ impl Store {
         Ok(row.get(0))
     }
 
-    /// The names of the first of them.
+    /// The first of them: number and name.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn names_without_channel(
+    pub async fn without_channel(
         &self,
         project: i64,
         limit: u32,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<(MonitorId, String)>, Error> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT m.name {WITHOUT_CHANNEL} ORDER BY m.id LIMIT $2"
+            "SELECT m.id, m.name {WITHOUT_CHANNEL} ORDER BY m.id LIMIT $2"
         )))
         .bind(project)
         .bind(i64::from(limit))
         .fetch_all(self.readers())
         .await
         .map_err(Error::attempted("read monitors without a channel"))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let read = |row: &SqliteRow| {
+            let id = row.get::<i64, _>(0);
+            (u32::try_from(id).unwrap_or(0), row.get(1))
+        };
+        Ok(rows.iter().map(read).collect())
     }
 
     /// One channel of a project.

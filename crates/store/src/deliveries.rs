@@ -50,6 +50,10 @@ pub struct Outgoing {
     pub reason: String,
     /// How often the incident had been reopened then.
     pub reopened: u32,
+    /// The person or token that did it, where one did.
+    pub by: Option<String>,
+    /// What they wrote with it.
+    pub note: Option<String>,
     /// What it rests on.
     pub evidence: EvidenceDocument,
     /// The incident.
@@ -124,6 +128,10 @@ pub struct DeliveryRow {
     pub finished_at: Option<Time>,
     /// Why it is in this state, where that needs saying.
     pub detail: Option<String>,
+    /// Whether a maintenance window holds it back; then `next_at` is when that ends.
+    pub held: bool,
+    /// Why it is sent now.
+    pub occasion: Occasion,
 }
 
 /// Which deliveries a list holds.
@@ -133,6 +141,8 @@ pub struct DeliveryFilter {
     pub state: Option<String>,
     /// Only about this incident.
     pub incident: Option<u64>,
+    /// Only about this event.
+    pub seq: Option<i64>,
     /// Only this one.
     pub id: Option<i64>,
     /// Only numbers below this one.
@@ -208,7 +218,8 @@ impl Store {
                 "SELECT i.id, i.project_id, i.monitor_id, i.monitor_kind, i.monitor_name, i.labels, i.severity, i.state,
                  i.reason, i.reopened, i.started_at, i.detected_at, i.acknowledged_at, i.resolved_at, i.evidence,
                  d.id, d.key, d.channel_id, d.claim, d.attempts, d.decided_at, d.grouped, d.kind,
-                 e.at, e.reason, e.reopened, e.evidence, d.occasion
+                 e.at, e.reason, e.reopened, e.evidence, d.occasion, e.by_whom,
+                 CASE e.kind WHEN 'undelivered' THEN NULL ELSE e.note END
                  FROM delivery d JOIN incident i ON i.id = d.incident_id JOIN incident_event e ON e.seq = d.seq
                  WHERE d.id IN (SELECT value FROM json_each($1)) ORDER BY d.id",
             )
@@ -346,7 +357,7 @@ impl Store {
     ) -> Result<Vec<DeliveryRow>, Error> {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT d.id, d.key, d.channel_id, COALESCE(c.name, ''), d.incident_id, d.seq, d.kind, d.state, d.attempts,
-             d.next_at, d.decided_at, d.finished_at, d.detail FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
+             d.next_at, d.decided_at, d.finished_at, d.detail, d.held, d.occasion FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
              WHERE d.project_id = ",
         );
         query.push_bind(project);
@@ -358,6 +369,9 @@ impl Store {
             query
                 .push(" AND d.incident_id = ")
                 .push_bind(incident.cast_signed());
+        }
+        if let Some(seq) = filter.seq {
+            query.push(" AND d.seq = ").push_bind(seq);
         }
         if let Some(id) = filter.id {
             query.push(" AND d.id = ").push_bind(id);
@@ -373,7 +387,7 @@ impl Store {
             .fetch_all(self.readers())
             .await
             .map_err(Error::attempted("read deliveries"))?;
-        Ok(rows.iter().map(read_delivery).collect())
+        rows.iter().map(read_delivery).collect()
     }
 
     /// The attempts of a delivery, oldest first.
@@ -485,8 +499,8 @@ fn state_word(code: i64) -> &'static str {
     }
 }
 
-fn read_delivery(row: &SqliteRow) -> DeliveryRow {
-    DeliveryRow {
+fn read_delivery(row: &SqliteRow) -> Result<DeliveryRow, Error> {
+    Ok(DeliveryRow {
         id: row.get(0),
         key: row.get(1),
         channel: row.get(2),
@@ -500,7 +514,9 @@ fn read_delivery(row: &SqliteRow) -> DeliveryRow {
         decided_at: Time::from_micros(row.get(10)),
         finished_at: row.get::<Option<i64>, _>(11).map(Time::from_micros),
         detail: row.get(12),
-    }
+        held: row.get(13),
+        occasion: read_occasion(row.get(14))?,
+    })
 }
 
 fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
@@ -524,6 +540,8 @@ fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
         reason: row.get(24),
         reopened: u32::try_from(row.get::<i64, _>(25)).unwrap_or(u32::MAX),
         evidence: EvidenceDocument::read(row.get(26))?,
+        by: row.get(28),
+        note: row.get(29),
         incident,
     })
 }

@@ -57,6 +57,12 @@ pub struct WebhookData {
     /// On which side of the cluster's wall the fault lies, where that is known.
     #[schema(value_type = Option<Object>)]
     pub triage: Option<Value>,
+    /// The person or token that acknowledged or resolved it; absent where the job did, or the clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What they wrote with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// An incident in a webhook.

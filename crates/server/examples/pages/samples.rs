@@ -245,6 +245,7 @@ pub fn overview_empty() -> OverviewView {
     view.frame.notices.push(Notice {
         warning: true,
         text: warning.into(),
+        links: Vec::new(),
         standing: true,
     });
     view.rows.clear();
@@ -443,6 +444,7 @@ pub fn monitor_new() -> MonitorView {
     view.frame.notices.push(Notice {
         warning: false,
         text: "The heartbeat is made.".into(),
+        links: Vec::new(),
         standing: true,
     });
     view.name = "new-customer-mail".into();
@@ -493,6 +495,7 @@ pub fn incident() -> IncidentView {
             ("Grace", "10m".into()),
             ("Our own outages", "none in the last 24 h".into()),
         ],
+        maintenance: Some(("patch day".into(), NOW + s(5_400))),
         runbook_url: "https://wiki.example.org/runbooks/invoices".into(),
         body: b"wrote 1 204 invoices\nnext run at 02:00\n".to_vec(),
         timeline: vec![
@@ -503,11 +506,23 @@ pub fn incident() -> IncidentView {
         ],
         deliveries: vec![
             DeliveryRow {
+                channel: "night-shift".into(),
+                event: "reminder 2".into(),
+                state: State::Pending,
+                at: ago(12),
+                next_try: None,
+                held_until: Some(NOW + s(5_400)),
+                why: "By the maintenance patch day.".into(),
+                attempts: vec![],
+            },
+            DeliveryRow {
                 channel: "pager-bridge".into(),
                 event: "opened".into(),
                 state: State::Pending,
                 at: ago(606),
                 next_try: Some(NOW + s(179)),
+                held_until: None,
+                why: "503 Service Unavailable.".into(),
                 attempts: vec![
                     attempt(606, 10_000, State::Dead, "no answer within 10 s"),
                     attempt(302, 412, State::Dead, "503 Service Unavailable"),
@@ -519,6 +534,8 @@ pub fn incident() -> IncidentView {
                 state: State::Delivered,
                 at: ago(606),
                 next_try: None,
+                held_until: None,
+                why: "".into(),
                 attempts: vec![attempt(606, 240, State::Delivered, "204 No Content")],
             },
         ],

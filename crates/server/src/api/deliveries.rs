@@ -33,6 +33,7 @@ pub fn read_query(mut query: Query) -> Result<DeliveryFilter, ApiError> {
         id: None,
         before: query.cursor(|text| parse_id(text, "dlv")),
         limit: query.limit(),
+        ..DeliveryFilter::default()
     };
     query.finish().map(|()| filter)
 }

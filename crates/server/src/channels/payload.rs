@@ -34,6 +34,7 @@ pub fn standard(message: &Message) -> Vec<u8> {
     if let Some((name, value)) = occasion(&message.occasion) {
         data.insert(name.into(), value);
     }
+    data.extend(message.incident.as_ref().into_iter().flat_map(person));
     if !message.grouped.is_empty() {
         let described: Vec<Value> = message
             .grouped
@@ -146,6 +147,7 @@ fn member(item: &Item) -> Value {
     if let Some((name, value)) = occasion(&item.occasion) {
         member.insert(name.into(), value);
     }
+    member.extend(person(&item.incident));
     Value::Object(member)
 }
 
@@ -171,6 +173,14 @@ fn occasion(occasion: &Occasion) -> Option<(&'static str, Value)> {
             json!({"channel": channel, "detail": shortened(detail)}),
         )),
     }
+}
+
+/// Who did it and what they wrote: fields of their own, and none where the job or the clock did it.
+fn person(facts: &IncidentFacts) -> impl Iterator<Item = (String, Value)> {
+    let note = facts.note.as_deref().map(shortened);
+    [("by", facts.by.clone()), ("note", note)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
 }
 
 fn shortened(text: &str) -> String {
@@ -206,6 +216,8 @@ pub(crate) mod tests {
                 started_at: at("2026-11-21T08:05:00Z"),
                 detected_at: at("2026-11-21T08:05:00.2Z"),
                 resolved_at: None,
+                by: None,
+                note: None,
                 url: "https://systole.example/incidents/12".into(),
             }),
             monitor: Some(MonitorFacts {
@@ -360,6 +372,34 @@ pub(crate) mod tests {
                 read(&standard(&message)).pointer(pointer),
                 Some(&expected),
                 "{pointer}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_did_it_is_told_where_a_person_did() {
+        let mut message = triggered();
+        for field in ["by", "note"] {
+            assert_eq!(read(&standard(&message))["data"].get(field), None);
+        }
+        message.kind = MessageKind::Acknowledged;
+        let incident = message.incident.as_mut().unwrap();
+        incident.by = Some("ann@example.org".into());
+        incident.note = Some("rolling back".into());
+        message.grouped = vec![Item {
+            kind: message.kind,
+            incident: message.incident.clone().unwrap(),
+            monitor: message.monitor.clone().unwrap(),
+            evidence: Evidence::default(),
+            occasion: Occasion::Event,
+        }];
+        let body = read(&standard(&message));
+        for place in ["/data", "/data/grouped/0"] {
+            let told = body.pointer(place).unwrap();
+            assert_eq!(
+                (&told["by"], &told["note"]),
+                (&json!("ann@example.org"), &json!("rolling back")),
+                "{place}"
             );
         }
     }

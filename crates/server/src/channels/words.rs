@@ -6,6 +6,7 @@
 use systole_core::message::{
     Evidence, IncidentFacts, Message, MessageKind, MonitorFacts, Occasion, Severity,
 };
+use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 
 use crate::visible::{visible, visible_lines};
@@ -19,6 +20,9 @@ const KNOWN_LATE: Span = Span::from_seconds(60);
 const LABELS_MOST: usize = 10;
 /// All of them together.
 const LABELS_LONGEST: usize = 300;
+/// Of a person's name or address, and of what they wrote.
+const PERSON_LONGEST: usize = 100;
+const NOTE_LONGEST: usize = 500;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,6 +238,8 @@ fn entry(
     incident: &IncidentFacts,
     monitor: Option<&MonitorFacts>,
 ) -> Entry {
+    let by = incident.by.as_deref();
+    let by = by.map_or_else(String::new, |by| format!("by {}, ", person(by)));
     let rest = match (occasion, incident.resolved_at) {
         (Occasion::DeliveryDead { channel, detail }, _) => words_of(format!(
             "channel {} was not told: {}",
@@ -241,14 +247,17 @@ fn entry(
             shortened(&visible(detail), 200)
         )),
         (_, Some(ended)) => words_of(format!(
-            "lasted {}",
+            "{by}lasted {}",
             words(ended.since(incident.started_at))
         )),
         (Occasion::Reminder { .. }, None) => vec![
             text("not acknowledged, since "),
             Piece::Time(incident.started_at),
         ],
-        _ => vec![text("since "), Piece::Time(incident.started_at)],
+        _ => vec![
+            text(format!("{by}since ")),
+            Piece::Time(incident.started_at),
+        ],
     };
     Entry {
         mark: mark(kind, occasion, incident, monitor),
@@ -333,10 +342,12 @@ fn sentences(message: &Message, incident: &IncidentFacts, is_well: bool) -> Vec<
             visible(detail.trim_end_matches('.'))
         )));
     }
+    let by = by_hand(message.kind, incident);
     let mut what = format!("{}.", visible(&incident.title));
-    if !incident.reason_sentence.is_empty() {
+    if by.is_none() && !incident.reason_sentence.is_empty() {
         what = format!("{what} {}", incident.reason_sentence);
     }
+    said.extend(by.map(words_of));
     said.push(words_of(what));
     if let Some(ended) = incident.resolved_at {
         let lasted = words(ended.since(incident.started_at));
@@ -373,6 +384,21 @@ fn sentences(message: &Message, incident: &IncidentFacts, is_well: bool) -> Vec<
     said
 }
 
+/// Who acknowledged or resolved it, where a person did: then that is the news, and the reason has nothing to add.
+fn by_hand(kind: MessageKind, incident: &IncidentFacts) -> Option<String> {
+    let did = match kind {
+        MessageKind::Acknowledged => "acknowledged",
+        MessageKind::Resolved if incident.reason == Reason::ByHand.word() => "resolved",
+        _ => return None,
+    };
+    let by = incident.by.as_deref().map(person);
+    Some(format!("{} {did} it.", by.as_deref().unwrap_or("Somebody")))
+}
+
+fn person(by: &str) -> String {
+    shortened(&visible(by), PERSON_LONGEST)
+}
+
 fn outage((from, until): (Time, Time)) -> Line {
     vec![
         text("Systole itself was out from "),
@@ -385,11 +411,18 @@ fn outage((from, until): (Time, Time)) -> Line {
 
 fn facts(message: &Message, incident: &IncidentFacts) -> Vec<(&'static str, Line)> {
     let at = |time: Time| vec![Piece::Time(time)];
-    let mut facts = vec![("Since", at(incident.started_at))];
-    if let Some(ended) = incident.resolved_at {
-        facts[0].0 = "Began";
-        facts.push(("Ended", at(ended)));
-        facts.push(("Lasted", words_of(words(ended.since(incident.started_at)))));
+    let mut facts = Vec::new();
+    if let Some(note) = &incident.note {
+        let note = shortened(&visible(note.trim()), NOTE_LONGEST);
+        facts.push(("Note", words_of(note)));
+    }
+    match incident.resolved_at {
+        None => facts.push(("Since", at(incident.started_at))),
+        Some(ended) => {
+            facts.push(("Began", at(incident.started_at)));
+            facts.push(("Ended", at(ended)));
+            facts.push(("Lasted", words_of(words(ended.since(incident.started_at)))));
+        }
     }
     let known_after = incident.detected_at.since(incident.started_at);
     if known_after > KNOWN_LATE {
@@ -398,6 +431,11 @@ fn facts(message: &Message, incident: &IncidentFacts) -> Vec<(&'static str, Line
             text(format!(", {} later", words(known_after))),
         ];
         facts.push(("Known", line));
+    }
+    // Where a sentence does not say it already.
+    if by_hand(message.kind, incident).is_none() {
+        let by = incident.by.as_deref();
+        facts.extend(by.map(|by| ("By", words_of(person(by)))));
     }
     facts.extend(evidence(&message.evidence, incident));
     for (name, regions) in [

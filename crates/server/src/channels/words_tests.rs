@@ -152,7 +152,21 @@ fn each_occasion_is_told() {
             detail: "HTTP 410: gone.".into(),
         };
     };
-    let acknowledged = |message: &mut Message| message.kind = MessageKind::Acknowledged;
+    let acknowledged = |message: &mut Message| {
+        message.kind = MessageKind::Acknowledged;
+        let incident = message.incident.as_mut().unwrap();
+        incident.reason = "by_hand".into();
+        incident.reason_sentence = Reason::ByHand.sentence().into();
+        incident.by = Some("ann@example.org".into());
+    };
+    let taken_by_nobody_known = |message: &mut Message| {
+        acknowledged(message);
+        message.incident.as_mut().unwrap().by = None;
+    };
+    let resolved_by_hand = |message: &mut Message| {
+        acknowledged(message);
+        message.kind = MessageKind::Resolved;
+    };
     let warning = |message: &mut Message| {
         message.incident.as_mut().unwrap().severity = Severity::Warning;
     };
@@ -189,7 +203,25 @@ fn each_occasion_is_told() {
             &acknowledged,
             "Acknowledged: invoice-generator",
             "👤",
-            "invoice-generator is down. No check-in arrived in time.",
+            "ann@example.org acknowledged it.",
+        ),
+        (
+            &acknowledged,
+            "Acknowledged: invoice-generator",
+            "👤",
+            "invoice-generator is down.",
+        ),
+        (
+            &taken_by_nobody_known,
+            "Acknowledged: invoice-generator",
+            "👤",
+            "Somebody acknowledged it.",
+        ),
+        (
+            &resolved_by_hand,
+            "Resolved: invoice-generator",
+            "✅",
+            "ann@example.org resolved it.",
         ),
         (
             &warning,
@@ -214,6 +246,25 @@ fn each_occasion_is_told() {
             "{sentences:?}"
         );
     }
+}
+
+#[test]
+fn what_a_person_wrote_and_who_paused_it_are_facts() {
+    let mut message = triggered();
+    message.kind = MessageKind::Acknowledged;
+    let incident = message.incident.as_mut().unwrap();
+    incident.by = Some("ann@example.org".into());
+    incident.note = Some(" rolling back\u{202e} ".into());
+    assert_eq!(
+        facts(&said(&message))[0],
+        ("Note", "rolling back‹U+202E›".to_owned())
+    );
+    let mut paused = resolved();
+    let incident = paused.incident.as_mut().unwrap();
+    incident.reason = "paused".into();
+    incident.by = Some("ann@example.org".into());
+    let by = ("By", "ann@example.org".to_owned());
+    assert!(facts(&said(&paused)).contains(&by));
 }
 
 #[test]
@@ -246,7 +297,7 @@ fn several_are_counted_and_each_is_listed() {
     let over = resolved();
     message.grouped[1].kind = MessageKind::Resolved;
     message.grouped[1].incident = over.incident.unwrap();
-    message.grouped[1].occasion = Occasion::Event;
+    message.grouped[1].incident.by = Some("ann@example.org".into());
     let told = said(&message);
     assert_eq!(told.title, "3 messages at once: 2 down, 1 resolved");
     assert_eq!(told.mark.tone, Tone::Bad, "the worst of them leads");
@@ -277,7 +328,7 @@ fn several_are_counted_and_each_is_listed() {
             ),
             (
                 "Resolved job-3".to_owned(),
-                "lasted 5 min".to_owned(),
+                "by ann@example.org, lasted 5 min".to_owned(),
                 format!("{BASE}/incidents/12")
             ),
         ]

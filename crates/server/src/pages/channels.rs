@@ -151,13 +151,16 @@ async fn last_deliveries(app: &App, project: i64) -> Result<Last, Error> {
         let mut what = format!(
             "incident #{} {}",
             row.incident,
-            sentences::told_event(&row.kind)
+            sentences::told_event(&row.kind, &row.occasion)
         );
         if row.state == "pending" && row.attempts > 1 {
             what = format!("{what}, tried {} times", row.attempts);
         }
         if let Some(detail) = row.detail.as_deref().filter(|detail| !detail.is_empty()) {
             what = format!("{what}, {detail}");
+        }
+        if sentences::is_held(&row) {
+            continue;
         }
         let state = incidents::delivery_state(row.state);
         last.entry(row.channel).or_insert((

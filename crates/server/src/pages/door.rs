@@ -57,6 +57,7 @@ pub(super) async fn show_sign_in(
         view.frame.notices.push(Notice {
             warning: true,
             text: text.into(),
+            links: Vec::new(),
             standing: false,
         });
     }

@@ -9,10 +9,14 @@ use super::Pages;
 use super::visitor::Visitor;
 use crate::api::monitors::names_loopback;
 use crate::app::App;
+use crate::compose::monitor_id;
 use crate::web::views::{Frame, Notice, Viewer};
 
 /// Sessions that have something to be told; beyond it all are forgotten.
 const WAITING_MAX: usize = 1_000;
+
+/// Monitors that a notice names; of more it says how many.
+const NAMED_MAX: u32 = 5;
 
 /// What was just done, until the next page of the session says it.
 #[derive(Default)]
@@ -28,6 +32,7 @@ impl NoticesToShow {
         let notice = Notice {
             warning,
             text: text.into().into(),
+            links: Vec::new(),
             standing: false,
         };
         waiting.entry(visitor.session).or_default().push(notice);
@@ -95,6 +100,7 @@ fn warning(text: String) -> Notice {
     Notice {
         warning: true,
         text: text.into(),
+        links: Vec::new(),
         standing: true,
     }
 }
@@ -122,33 +128,55 @@ fn reachability(app: &App) -> Vec<Notice> {
     notices
 }
 
-/// Whether nobody would be told.
-async fn channels(app: &App, visitor: &Visitor) -> Result<Option<Notice>, Error> {
+/// Whom nobody would be told of, and whether anybody would hear that a message did not arrive.
+async fn channels(app: &App, visitor: &Visitor) -> Result<Vec<Notice>, Error> {
     let channels = app.store.channels(visitor.project()).await?;
-    let monitors = app.engine.read().len();
-    if monitors == 0 {
-        return Ok(None);
+    let to_channels = || vec![("/channels".to_owned(), "Channels".to_owned().into())];
+    let mut notices = Vec::new();
+    if app.engine.read().len() == 0 {
+        return Ok(notices);
     }
     if channels.is_empty() {
-        let text =
-            "No channel exists: incidents open, and nobody is told. Make one under Channels.";
-        return Ok(Some(warning(text.to_owned())));
+        let text = "No channel exists: incidents open, and nobody is told. Make one under";
+        notices.push(Notice {
+            links: to_channels(),
+            ..warning(text.to_owned())
+        });
+        return Ok(notices);
     }
     let without = app.store.count_without_channel(visitor.project()).await?;
     if without > 0 {
-        let text = if without == 1 {
-            "1 monitor has no channel: when it goes down, nobody is told.".to_owned()
-        } else {
-            format!("{without} monitors have no channel: when they go down, nobody is told.")
+        let first = app
+            .store
+            .without_channel(visitor.project(), NAMED_MAX)
+            .await?;
+        let links = first.into_iter().map(|(id, name)| {
+            let path = format!("/monitors/{}", monitor_id(id));
+            (path, name.into())
+        });
+        let (who, they_go) = match without {
+            1 => ("1 monitor has".to_owned(), "it goes"),
+            n => (format!("{n} monitors have"), "they go"),
         };
-        return Ok(Some(warning(format!(
-            "{text} Make a default channel, or name one in their settings."
-        ))));
+        let some = if without > i64::from(NAMED_MAX) {
+            ", among them"
+        } else {
+            ""
+        };
+        notices.push(Notice {
+            links: links.collect(),
+            ..warning(format!(
+                "{who} no channel: when {they_go} down, nobody is told. Make a default channel, or name one in the \
+                 settings{some}:"
+            ))
+        });
     }
     if channels.iter().all(|channel| !channel.fields.system) {
-        let text = "No channel receives Systole’s own troubles, such as dead deliveries. Make one under Channels with \
-                    that box ticked.";
-        return Ok(Some(warning(text.to_owned())));
+        let text = "Nobody is told when a message cannot be delivered. Edit a channel and tick that box, under";
+        notices.push(Notice {
+            links: to_channels(),
+            ..warning(text.to_owned())
+        });
     }
-    Ok(None)
+    Ok(notices)
 }

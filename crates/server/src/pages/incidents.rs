@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use systole_core::message::Occasion;
 use systole_core::time::{Span, Time};
 use systole_store::Error;
 use systole_store::deliveries::{DeliveryFilter, DeliveryRow};
@@ -13,7 +14,7 @@ use systole_store::incidents::{EventRow, IncidentFilter, IncidentRow};
 
 use super::frame::Says;
 use super::monitors::incident_row;
-use super::reply::{Failure, Reply, page, see};
+use super::reply::{Failure, Reply, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, overview, sentences};
 use crate::api::incidents as api;
@@ -145,8 +146,9 @@ pub(super) async fn show(
         started_at: row.started_at,
         detected_at: row.detected_at,
         resolved_at: row.resolved_at,
+        maintenance: maintenance(&pages, &visitor, &row, now),
         what: sentences::what(&row, now).into(),
-        told: sentences::told(&row, &events, &deliveries, now).into(),
+        told: sentences::told(&row, &events, &of_opening(app, &row, &events).await?, now).into(),
         evidence: evidence(&row, !body.is_empty()),
         runbook_url: monitor
             .map(|monitor| monitor.fields.runbook_url)
@@ -154,9 +156,40 @@ pub(super) async fn show(
             .into(),
         body,
         timeline: timeline(&events, &deliveries, now),
-        deliveries: delivery_rows(app, &deliveries, &events).await?,
+        deliveries: delivery_rows(app, deliveries, &events).await?,
     };
     Ok(page(StatusCode::OK, render::incident(&view)))
+}
+
+/// What was sent when the incident opened, or opened again: however many reminders came after it.
+pub(super) async fn of_opening(
+    app: &App,
+    row: &IncidentRow,
+    events: &[EventRow],
+) -> Result<Vec<DeliveryRow>, Error> {
+    let Some(opened) = sentences::opening(events) else {
+        return Ok(Vec::new());
+    };
+    let filter = DeliveryFilter {
+        incident: Some(row.number),
+        seq: Some(opened.seq),
+        limit: DELIVERIES_SHOWN,
+        ..DeliveryFilter::default()
+    };
+    app.store.deliveries(row.project, &filter).await
+}
+
+/// What holds messages about an open incident back.
+fn maintenance(
+    pages: &Pages,
+    visitor: &Visitor,
+    row: &IncidentRow,
+    now: Time,
+) -> Option<(Untrusted, Time)> {
+    let windows = pages.app.maintenance.of(visitor.project());
+    let cover = windows.cover(&row.labels, row.monitor, now)?;
+    let is_open = row.resolved_at.is_none();
+    is_open.then(|| (cover.name.to_owned().into(), cover.until))
 }
 
 /// What the job sent stands below where it is there as a whole.
@@ -226,25 +259,39 @@ fn timeline(events: &[EventRow], deliveries: &[DeliveryRow], now: Time) -> Vec<T
     let happened = events.iter().map(|event| TimelineEntry {
         at: event.at,
         what: sentences::happened(event).into(),
-        why: sentences::why_happened(event, now).into(),
+        why: sentences::why_happened(event, deliveries, now).into(),
     });
-    let told = deliveries.iter().filter_map(|row| {
+    // A reminder's entry says itself to whom it went.
+    let is_reminder = |row: &&DeliveryRow| {
+        matches!(row.occasion, Occasion::Reminder { .. }) && row.state == "delivered"
+    };
+    let others = deliveries.iter().filter(|row| !is_reminder(row));
+    let told = others.filter_map(|row| {
         let (what, why) = match row.state {
             "delivered" => (
                 format!(
                     "{} was told: {}",
-                    row.channel_name,
-                    sentences::told_event(&row.kind)
+                    sentences::channel_name(row),
+                    sentences::told_event(&row.kind, &row.occasion)
                 ),
                 None,
             ),
+            "dead" if is_told_of(row, events) => return None,
             "dead" => (
-                format!("{} could not be told", row.channel_name),
-                row.detail.clone(),
+                format!(
+                    "{} could not be told: {}",
+                    sentences::channel_name(row),
+                    sentences::told_event(&row.kind, &row.occasion)
+                ),
+                row.detail.as_deref().map(sentence),
             ),
             "superseded" => (
-                format!("{} was not told", row.channel_name),
-                row.detail.clone(),
+                format!(
+                    "{} was not told: {}",
+                    sentences::channel_name(row),
+                    sentences::told_event(&row.kind, &row.occasion)
+                ),
+                row.detail.as_deref().map(sentence),
             ),
             _ => return None,
         };
@@ -262,37 +309,60 @@ fn timeline(events: &[EventRow], deliveries: &[DeliveryRow], now: Time) -> Vec<T
     entries
 }
 
+/// Whether the timeline has an entry of its own about this death.
+fn is_told_of(row: &DeliveryRow, events: &[EventRow]) -> bool {
+    let begins = format!("To {}: ", row.channel_name);
+    events.iter().any(|event| {
+        let note = event.note.as_deref().unwrap_or_default();
+        event.kind == "undelivered"
+            && row.finished_at.is_some_and(|at| at <= event.at)
+            && note.starts_with(&begins)
+    })
+}
+
 async fn delivery_rows(
     app: &App,
-    deliveries: &[DeliveryRow],
+    mut deliveries: Vec<DeliveryRow>,
     events: &[EventRow],
 ) -> Result<Vec<views::DeliveryRow>, Error> {
+    // What has not arrived needs a look; reminders would bury it.
+    deliveries.sort_by_key(|row| !matches!(row.state, "pending" | "dead"));
     let mut rows = Vec::with_capacity(deliveries.len());
-    for row in deliveries {
+    for row in &deliveries {
         let attempts = app.store.attempts(row.id).await?;
         let reopened = events
             .iter()
             .any(|event| event.seq == row.seq && event.kind == "triggered" && event.reopened > 0);
         let event = if reopened {
-            "opened again"
+            "opened again".to_owned()
         } else {
-            sentences::told_event(&row.kind)
+            sentences::told_event(&row.kind, &row.occasion)
         };
-        let name = if row.channel_name.is_empty() {
-            "a deleted channel"
-        } else {
-            &row.channel_name
-        };
+        let is_held = sentences::is_held(row);
         rows.push(views::DeliveryRow {
-            channel: name.into(),
+            channel: sentences::channel_name(row).into(),
             event: event.into(),
             state: delivery_state(row.state),
             at: row.decided_at,
-            next_try: (row.state == "pending" && row.attempts > 0).then_some(row.next_at),
+            next_try: (row.state == "pending" && row.attempts > 0 && !is_held)
+                .then_some(row.next_at),
+            held_until: is_held.then_some(row.next_at),
+            why: why(row, is_held).into(),
             attempts: attempts.iter().map(attempt).collect(),
         });
     }
     Ok(rows)
+}
+
+/// Why a message has not arrived.
+fn why(row: &DeliveryRow, is_held: bool) -> String {
+    match (row.state, &row.occasion) {
+        ("delivered", _) => String::new(),
+        (_, Occasion::MaintenanceOver { window }) if is_held => {
+            format!("By the maintenance {window}.")
+        }
+        _ => row.detail.as_deref().map(sentence).unwrap_or_default(),
+    }
 }
 
 /// The page's word for a delivery's state.
@@ -370,11 +440,9 @@ pub(super) async fn act(
         Ok(done) => pages.notices.say(&visitor, false, done),
         // Somebody else, or the job itself, was faster: the page shows how it stands.
         Err(error) if error.status() == StatusCode::CONFLICT => {
-            pages.notices.say(
-                &visitor,
-                true,
-                super::reply::sentence(&error.problem().detail),
-            );
+            pages
+                .notices
+                .say(&visitor, true, sentence(&error.problem().detail));
         }
         Err(error) => return Err(error.into()),
     }

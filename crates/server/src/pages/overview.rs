@@ -11,7 +11,6 @@ use systole_core::heartbeat::Shown;
 use systole_core::message::Severity;
 use systole_core::time::Time;
 use systole_store::Error;
-use systole_store::deliveries::DeliveryFilter;
 use systole_store::incidents::{IncidentFilter, IncidentRow};
 use systole_store::monitors::{MonitorFilter, MonitorRow};
 
@@ -19,7 +18,7 @@ use super::frame::Says;
 use super::listing::{Picked, Wanted, cursor, parse_cursor, pick};
 use super::reply::{Failure, Reply, page, see};
 use super::visitor::Visitor;
-use super::{Pages, frame, sentences};
+use super::{Pages, frame, incidents, sentences};
 use crate::app::App;
 use crate::compose::monitor_id;
 use crate::loops::Loop;
@@ -180,12 +179,7 @@ async fn worst(
     let mut shown = Vec::with_capacity(open.len());
     for row in open {
         let events = app.store.events(row.number).await?;
-        let filter = DeliveryFilter {
-            incident: Some(row.number),
-            limit: 50,
-            ..DeliveryFilter::default()
-        };
-        let deliveries = app.store.deliveries(row.project, &filter).await?;
+        let deliveries = incidents::of_opening(app, &row, &events).await?;
         let state = app
             .engine
             .read()

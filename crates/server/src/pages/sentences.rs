@@ -2,6 +2,7 @@
 
 use systole_core::engine::Monitor;
 use systole_core::heartbeat::{Settings, Shown};
+use systole_core::message::Occasion;
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 use systole_store::deliveries::DeliveryRow;
@@ -128,11 +129,16 @@ fn ended(said: &str) -> String {
     }
 }
 
-/// Who was told of an incident, and who has it.
+/// The entry of an incident's opening, or of its last one.
+pub(super) fn opening(events: &[EventRow]) -> Option<&EventRow> {
+    events.iter().rev().find(|event| event.kind == "triggered")
+}
+
+/// Who was told of an incident, and who has it; `of_opening` is what was sent when it opened.
 pub(super) fn told(
     row: &IncidentRow,
     events: &[EventRow],
-    deliveries: &[DeliveryRow],
+    of_opening: &[DeliveryRow],
     now: Time,
 ) -> String {
     let last = |kind: &str| events.iter().rev().find(|event| event.kind == kind);
@@ -167,25 +173,29 @@ pub(super) fn told(
             .map_or_else(String::new, |at| format!(" at {}", short(at, now)));
         return format!("{by} acknowledged it{at}.");
     }
-    let opened = last("triggered");
-    let of_opening: Vec<&DeliveryRow> = deliveries
-        .iter()
-        .filter(|row| opened.is_some_and(|event| event.seq == row.seq))
-        .collect();
+    let of_opening: Vec<&DeliveryRow> = of_opening.iter().collect();
     let sent = match of_opening.as_slice() {
-        [] => opened
+        [] => opening(events)
             .and_then(|event| event.silence.as_deref())
             .map_or_else(
                 || "Nobody was told.".to_owned(),
                 |why| format!("Nobody was told: {why}."),
             ),
         [one] => one_delivery(one, now),
-        many => many_deliveries(many),
+        many if many.iter().all(|row| row.state == "dead") => {
+            let names: Vec<&str> = many.iter().map(|row| channel_name(row)).collect();
+            format!(
+                "Nobody was told: {} could not be reached.",
+                names.join(", ")
+            )
+        }
+        many => many_deliveries(many, now),
     };
     format!("{sent} Nobody has acknowledged it.")
 }
 
-fn channel_name(row: &DeliveryRow) -> &str {
+/// The name of where it goes.
+pub(super) fn channel_name(row: &DeliveryRow) -> &str {
     if row.channel_name.is_empty() {
         "a deleted channel"
     } else {
@@ -198,34 +208,60 @@ fn one_delivery(row: &DeliveryRow, now: Time) -> String {
     match (row.state, row.finished_at) {
         ("delivered", Some(at)) => format!("Sent to {name} at {}.", short(at, now)),
         ("delivered", None) => format!("Sent to {name}."),
-        ("dead", _) => format!("{name} could not be told."),
+        ("dead", _) => format!("Nobody was told: {name} could not be reached."),
         ("superseded", _) => format!("{name} was not told: it was over before."),
-        ("pending", _) if row.attempts == 0 && row.detail.is_some() => format!(
-            "{name} is not told yet: {}.",
-            row.detail.as_deref().unwrap_or_default()
-        ),
+        ("pending", _) if is_held(row) => format!("Not sent to {name} yet: {}.", held(row, now)),
         _ if row.attempts > 1 => format!("{name} is not told yet after {} attempts.", row.attempts),
         _ => format!("On its way to {name}."),
     }
 }
 
-fn many_deliveries(rows: &[&DeliveryRow]) -> String {
-    let names = |state: &str| -> Vec<&str> {
-        rows.iter()
-            .filter(|row| row.state == state)
+fn many_deliveries(rows: &[&DeliveryRow], now: Time) -> String {
+    let names = |belongs: &dyn Fn(&DeliveryRow) -> bool| -> String {
+        let names = rows.iter().filter(|row| belongs(row));
+        names
             .map(|row| channel_name(row))
-            .collect()
+            .collect::<Vec<_>>()
+            .join(", ")
     };
+    let is = |row: &DeliveryRow, state: &str| row.state == state && !is_held(row);
     let parts = [
-        ("delivered", "Sent to"),
-        ("pending", "Not yet told:"),
-        ("dead", "Could not be told:"),
+        ("Sent to", names(&|row| is(row, "delivered"))),
+        (
+            "Could not be told, will be tried again:",
+            names(&|row| is(row, "pending") && row.attempts > 1),
+        ),
+        ("Could not be told:", names(&|row| is(row, "dead"))),
+        (
+            "On its way to",
+            names(&|row| is(row, "pending") && row.attempts <= 1),
+        ),
     ];
-    let said = parts.iter().filter_map(|(state, words)| {
-        let names = names(state);
-        (!names.is_empty()).then(|| format!("{words} {}.", names.join(", ")))
+    let said = parts
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(words, names)| format!("{words} {names}."));
+    let waiting = rows.iter().find(|row| is_held(row)).map(|row| {
+        let names = names(&is_held);
+        format!("Not sent to {names} yet: {}.", held(row, now))
     });
-    said.collect::<Vec<_>>().join(" ")
+    said.chain(waiting).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a maintenance window holds it back now.
+pub(super) fn is_held(row: &DeliveryRow) -> bool {
+    row.held && row.state == "pending"
+}
+
+/// `held back by the maintenance patch day until 04:00:00`.
+fn held(row: &DeliveryRow, now: Time) -> String {
+    let until = short(row.next_at, now);
+    match &row.occasion {
+        Occasion::MaintenanceOver { window } => {
+            format!("held back by the maintenance {window} until {until}")
+        }
+        _ => format!("held back until {until}"),
+    }
 }
 
 /// Why a monitor is in its state; `open` is its open incident.
@@ -314,29 +350,43 @@ pub(super) fn happened(event: &EventRow) -> String {
         "acknowledged" => format!("Acknowledged{by}"),
         "resolved" => format!("Resolved{by}"),
         "noted" => format!("Note{by}"),
-        "reminded" => "Said again".to_owned(),
-        "undelivered" => "A message could not be delivered".to_owned(),
+        "reminded" => "Reminder: still open, and nobody has acknowledged it".to_owned(),
+        "undelivered" => "A message could not be delivered, and is given up".to_owned(),
         other => format!("{other}{by}"),
     }
 }
 
 /// Why it happened, what was written, and why nobody was told where nobody was.
-pub(super) fn why_happened(event: &EventRow, now: Time) -> String {
+pub(super) fn why_happened(event: &EventRow, deliveries: &[DeliveryRow], now: Time) -> String {
     let mut parts = Vec::new();
-    let reason = reason(&event.reason);
-    if let Some(reason) = reason.filter(|reason| *reason != Reason::ByHand) {
+    // What these say is said by the entry's own words.
+    let is_said = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::ByHand | Reason::StillOpen | Reason::DeliveryDead
+        )
+    };
+    if let Some(reason) = reason(&event.reason).filter(|reason| !is_said(reason)) {
         parts.push(match event.kind.as_str() {
             "triggered" => cause(reason.word(), &event.evidence, event.at, now),
             _ => reason.sentence().to_owned(),
         });
     }
-    parts.extend(event.note.clone());
-    parts.extend(
-        event
-            .silence
-            .as_deref()
-            .map(|why| format!("Nobody is told: {why}.")),
-    );
+    match event.kind.as_str() {
+        "undelivered" => parts.extend(event.note.as_deref().map(ended)),
+        "reminded" => {
+            let said: Vec<&DeliveryRow> = deliveries
+                .iter()
+                .filter(|row| row.seq == event.seq)
+                .collect();
+            if !said.is_empty() {
+                parts.push(many_deliveries(&said, now));
+            }
+        }
+        _ => parts.extend(event.note.clone()),
+    }
+    let silence = event.silence.as_deref();
+    parts.extend(silence.map(|why| silent(event, why, deliveries, now)));
     let late = event.decided_at.since(event.at);
     if late > Span::from_seconds(60) && event.kind != "noted" {
         parts.push(format!("Known {} later.", words(late)));
@@ -344,15 +394,39 @@ pub(super) fn why_happened(event: &EventRow, now: Time) -> String {
     parts.join(" ")
 }
 
+/// Why nobody is told, or not yet; what a maintenance held back when it happened may have been sent since.
+fn silent(event: &EventRow, why: &str, deliveries: &[DeliveryRow], now: Time) -> String {
+    let still = deliveries
+        .iter()
+        .find(|row| row.seq == event.seq && is_held(row));
+    if let Some(row) = still {
+        return format!("Not sent yet: {}.", held(row, now));
+    }
+    if why.starts_with("held back by ") {
+        // When it was let go stands with what was sent then; the end that was foreseen is past or was moved.
+        let by = why.rsplit_once(" until ").map_or(why, |(by, _)| by);
+        return format!("At first {by}.");
+    }
+    if why.starts_with("Not sent") {
+        return why.to_owned();
+    }
+    match event.kind.as_str() {
+        "undelivered" => format!("Nobody else is told of that: {}", ended(why)),
+        _ => format!("Nobody is told: {}", ended(why)),
+    }
+}
+
 /// What a delivery tells.
-pub(super) fn told_event(kind: &str) -> &'static str {
-    match kind {
-        "incident.triggered" => "opened",
-        "incident.acknowledged" => "acknowledged",
-        "incident.escalated" => "escalated",
-        "incident.updated" => "still open",
-        "incident.resolved" => "resolved",
-        _ => "test",
+pub(super) fn told_event(kind: &str, occasion: &Occasion) -> String {
+    match (occasion, kind) {
+        (Occasion::Reminder { number }, _) => format!("reminder {number}"),
+        (Occasion::DeliveryDead { channel, .. }, _) => format!("{channel} could not be told"),
+        (_, "incident.triggered") => "opened".to_owned(),
+        (_, "incident.acknowledged") => "acknowledged".to_owned(),
+        (_, "incident.escalated") => "escalated".to_owned(),
+        (_, "incident.updated") => "still open".to_owned(),
+        (_, "incident.resolved") => "resolved".to_owned(),
+        _ => "test".to_owned(),
     }
 }
 
@@ -430,6 +504,133 @@ mod tests {
                 sentence.ends_with('.') && sentence.len() > 10,
                 "{reason}: {sentence}"
             );
+        }
+    }
+
+    fn delivery(channel: &str, state: &'static str, attempts: i64, held: bool) -> DeliveryRow {
+        DeliveryRow {
+            id: 1,
+            key: String::new(),
+            channel: 1,
+            channel_name: channel.to_owned(),
+            incident: 1,
+            seq: 1,
+            kind: "incident.triggered".to_owned(),
+            state,
+            attempts,
+            next_at: NOW + Span::from_seconds(600),
+            decided_at: at(0),
+            finished_at: None,
+            detail: None,
+            held,
+            occasion: if held {
+                Occasion::MaintenanceOver {
+                    window: "patch day".to_owned(),
+                }
+            } else {
+                Occasion::Event
+            },
+        }
+    }
+
+    #[test]
+    fn who_was_told_who_will_be_and_who_cannot() {
+        let sent = || delivery("ops", "delivered", 1, false);
+        let held = |name| delivery(name, "pending", 0, true);
+        for (rows, said) in [
+            (vec![sent()], "Sent to ops."),
+            (
+                vec![held("ops")],
+                "Not sent to ops yet: held back by the maintenance patch day until 02:30:07.",
+            ),
+            (
+                vec![held("ops"), held("mail")],
+                "Not sent to ops, mail yet: held back by the maintenance patch day until 02:30:07.",
+            ),
+            (
+                vec![
+                    sent(),
+                    delivery("slow", "pending", 4, false),
+                    delivery("new", "pending", 1, false),
+                    delivery("gone", "dead", 5, false),
+                    delivery("over", "superseded", 0, true),
+                ],
+                "Sent to ops. Could not be told, will be tried again: slow. Could not be told: gone. On its way to new.",
+            ),
+        ] {
+            let rows: Vec<&DeliveryRow> = rows.iter().collect();
+            let told = match rows.as_slice() {
+                [one] => one_delivery(one, NOW),
+                many => many_deliveries(many, NOW),
+            };
+            assert_eq!(told, said);
+        }
+    }
+
+    #[test]
+    fn an_entry_says_why_nobody_is_told_or_not_yet() {
+        let window = "held back by the maintenance \"patch day\" until 2026-11-21 02:30:07 UTC";
+        let held = [delivery("ops", "pending", 0, true)];
+        let sent = [delivery("ops", "delivered", 1, false)];
+        for (kind, note, silence, rows, said) in [
+            (
+                "triggered",
+                None,
+                Some(window),
+                &held[..],
+                "The job reported a failure. Not sent yet: held back by the maintenance patch day until 02:30:07.",
+            ),
+            (
+                "triggered",
+                None,
+                Some(window),
+                &sent[..],
+                "The job reported a failure. At first held back by the maintenance \"patch day\".",
+            ),
+            (
+                "triggered",
+                None,
+                Some("no channel is configured for this monitor"),
+                &[],
+                "The job reported a failure. Nobody is told: no channel is configured for this monitor.",
+            ),
+            (
+                "resolved",
+                None,
+                Some("Not sent: the incident was resolved before."),
+                &[],
+                "The job reported a success. Not sent: the incident was resolved before.",
+            ),
+            ("reminded", None, None, &[], ""),
+            ("reminded", None, None, &sent[..], "Sent to ops."),
+            (
+                "undelivered",
+                Some("To ops: HTTP 404: no such hook"),
+                Some("no other channel is marked as a system channel"),
+                &[],
+                "To ops: HTTP 404: no such hook. Nobody else is told of that: no other channel is marked as a system channel.",
+            ),
+        ] {
+            let reason = match kind {
+                "triggered" => "reported_failure",
+                "resolved" => "success",
+                "reminded" => "still_open",
+                _ => "delivery_dead",
+            };
+            let event = EventRow {
+                seq: 1,
+                incident: 1,
+                kind: kind.to_owned(),
+                at: at(0),
+                decided_at: at(0),
+                reason: reason.to_owned(),
+                reopened: 0,
+                by: None,
+                note: note.map(str::to_owned),
+                evidence: EvidenceDocument::default(),
+                silence: silence.map(str::to_owned),
+            };
+            assert_eq!(why_happened(&event, rows, NOW), said, "{kind}");
         }
     }
 }

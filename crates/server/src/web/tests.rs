@@ -65,6 +65,7 @@ fn evil(fields: &mut [&mut Untrusted]) {
 fn evil_frame(frame: &mut Frame) {
     frame.notices.push(Notice {
         warning: true,
+        links: vec![("/channels".to_owned(), EVIL.into())],
         standing: false,
         text: EVIL.into(),
     });

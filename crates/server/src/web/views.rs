@@ -140,8 +140,10 @@ pub struct Viewer {
 pub struct Notice {
     /// Whether it is a warning; else it confirms what was done.
     pub warning: bool,
-    /// A sentence.
+    /// A sentence, or its beginning where links end it.
     pub text: Untrusted,
+    /// Where to mend it: path of ours and label, after the text.
+    pub links: Vec<(String, Untrusted)>,
     /// Whether it is about the set-up and stays until that is mended: it stands below what is wrong now.
     pub standing: bool,
 }
@@ -420,6 +422,8 @@ pub struct IncidentView {
     pub detected_at: Time,
     /// When it was over.
     pub resolved_at: Option<Time>,
+    /// The maintenance that lies over its monitor: its name, and until when.
+    pub maintenance: Option<(Untrusted, Time)>,
     /// One sentence: what is wrong.
     pub what: Untrusted,
     /// One sentence: who has it, or who was told.
@@ -432,7 +436,7 @@ pub struct IncidentView {
     pub body: Vec<u8>,
     /// Newest first, at most a hundred.
     pub timeline: Vec<TimelineEntry>,
-    /// Newest first.
+    /// What has not arrived first, then the newest.
     pub deliveries: Vec<DeliveryRow>,
 }
 
@@ -452,7 +456,7 @@ pub struct TimelineEntry {
 pub struct DeliveryRow {
     /// The channel's name.
     pub channel: Untrusted,
-    /// What it told: `opened`, `resolved`, `reminder`.
+    /// What it tells: `opened`, `resolved`, `reminder 2`.
     pub event: Untrusted,
     /// Delivered, pending or dead.
     pub state: State,
@@ -460,6 +464,10 @@ pub struct DeliveryRow {
     pub at: Time,
     /// When it will be tried again.
     pub next_try: Option<Time>,
+    /// Until when a maintenance holds it back.
+    pub held_until: Option<Time>,
+    /// Why it is not delivered, where that is known.
+    pub why: Untrusted,
     /// Its tries, oldest first.
     pub attempts: Vec<Attempt>,
 }

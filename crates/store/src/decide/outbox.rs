@@ -56,7 +56,8 @@ impl Held {
     pub(super) fn sentence(&self) -> String {
         format!(
             "held back by the maintenance {:?} until {}",
-            self.window, self.until
+            self.window,
+            self.until.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC")
         )
     }
 }
@@ -418,6 +419,8 @@ impl Happening<'_> {
             at: self.event.at,
             reason: self.event.reason.word().to_owned(),
             reopened: self.event.incident.reopened,
+            by: self.event.by.clone(),
+            note: self.event.note.clone(),
             evidence: self.evidence.clone(),
             incident,
         }
