@@ -53,6 +53,7 @@ fn channel(name: &str, digest: bool) -> ChannelFields {
         remind_every: Span::from_seconds(4 * HOUR).as_micros(),
         digest,
         set: None,
+        unsubscribed_cipher: None,
     }
 }
 
