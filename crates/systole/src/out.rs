@@ -115,7 +115,14 @@ mod tests {
 
     #[test]
     fn json_and_yaml_are_read_back_as_they_were_and_move_no_cursor() {
-        for text in ["plain ☂", "a\n\tb", "\u{1b}[2J", "\u{9b}1m \u{7f}", "\u{202e}a: \u{2028}b", "\u{e0041}"] {
+        for text in [
+            "plain ☂",
+            "a\n\tb",
+            "\u{1b}[2J",
+            "\u{9b}1m \u{7f}",
+            "\u{202e}a: \u{2028}b",
+            "\u{e0041}",
+        ] {
             let value = serde_json::json!({"a": {"text": text}, "b": [text]});
             let field = format!("c: 1\n{}", yaml_field("text", &Value::from(text)).unwrap());
             for written in [json(&value), yaml(&value).unwrap(), field.clone()] {

@@ -207,7 +207,9 @@ fn what_others_made_is_changed_and_stays_theirs_unless_it_is_taken() {
 }
 
 fn maintenance(name: &str, more: &str) -> String {
-    format!("kind: maintenance\nname: {name}\nall: true\nwhen: {{start: 2026-12-01T22:00:00Z, duration: 4h}}\n{more}")
+    format!(
+        "kind: maintenance\nname: {name}\nall: true\nwhen: {{start: 2026-12-01T22:00:00Z, duration: 4h}}\n{more}"
+    )
 }
 
 #[test]
@@ -241,10 +243,11 @@ fn maintenances_belong_to_sets_and_are_pruned_last() {
         .expect(1, "~ maintenance stays\n    set: team-a → team-b\n");
     home.documents("diff", &["--set", "team-a", "--prune"])
         .expect(1, "- heartbeat one\n- maintenance gone\n");
-    home.documents("apply", &["--set", "team-a", "--prune"]).expect(
-        0,
-        "maintenance stays: unchanged\nheartbeat one: deleted\nmaintenance gone: deleted\n",
-    );
+    home.documents("apply", &["--set", "team-a", "--prune"])
+        .expect(
+            0,
+            "maintenance stays: unchanged\nheartbeat one: deleted\nmaintenance gone: deleted\n",
+        );
     assert_eq!(home.names("/maintenances"), ["by hand", "stays"]);
 
     // The page and the API change it without taking it.
@@ -268,7 +271,10 @@ fn maintenances_belong_to_sets_and_are_pruned_last() {
     let (status, changed) = home.server.api("PATCH", &path, &json!({"set": null}));
     assert_eq!((status, &changed["set"]), (200, &Value::Null));
     let (status, refused) = home.server.api("PATCH", &path, &json!({"set": "a b"}));
-    assert_eq!((status, &refused["errors"][0]["field"]), (422, &json!("set")));
+    assert_eq!(
+        (status, &refused["errors"][0]["field"]),
+        (422, &json!("set"))
+    );
 }
 
 #[test]

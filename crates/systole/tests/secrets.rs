@@ -50,7 +50,10 @@ impl Search {
 
     /// Runs a command to its end; what it said is an output.
     fn run(&mut self, name: &str, command: &mut Command) -> Option<i32> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let begun = Instant::now();
         while child.try_wait().unwrap().is_none() {
@@ -84,7 +87,11 @@ impl Search {
         let mut found = Vec::new();
         for (output, bytes) in &self.outputs {
             for planted in &self.planted {
-                if planted.shown_in.iter().any(|place| output.starts_with(place)) {
+                if planted
+                    .shown_in
+                    .iter()
+                    .any(|place| output.starts_with(place))
+                {
                     continue;
                 }
                 for (form, needle) in forms(&planted.bytes) {
@@ -101,7 +108,12 @@ impl Search {
             }
         }
         assert!(self.outputs.len() > 10 && self.planted.len() > 3);
-        assert!(found.is_empty(), "{} places:\n{}", found.len(), found.join("\n"));
+        assert!(
+            found.is_empty(),
+            "{} places:\n{}",
+            found.len(),
+            found.join("\n")
+        );
     }
 }
 
@@ -214,11 +226,26 @@ fn what_is_refused_is_not_repeated() {
     let with_password = format!("http://u:{GIVEN}@127.0.0.1:1");
     let queried = format!("https://x.example/?token={GIVEN}");
     let broken = [
-        write("1.yaml", &format!("kind: webhook\nname: a\nconfig: {{url: https://h/{GIVEN}\n")),
-        write("2.yaml", &format!("kind: webhook\nname: a\nconfig: {{secret: {{env: X}}\n{GIVEN}: [\n")),
-        write("3.yaml", &format!("kind: webhook\nname: a\nconfig: {GIVEN}\n")),
-        write("4.yaml", &format!("kind: heartbeat\nname: a\nschedule: {{every: 6h}}\ntoken: \"{GIVEN} !\"\n")),
-        write("5.yaml", &format!("kind: heartbeat\nname: a\nschedule: {{every: 6h}}\ntoken: [{GIVEN}]\n")),
+        write(
+            "1.yaml",
+            &format!("kind: webhook\nname: a\nconfig: {{url: https://h/{GIVEN}\n"),
+        ),
+        write(
+            "2.yaml",
+            &format!("kind: webhook\nname: a\nconfig: {{secret: {{env: X}}\n{GIVEN}: [\n"),
+        ),
+        write(
+            "3.yaml",
+            &format!("kind: webhook\nname: a\nconfig: {GIVEN}\n"),
+        ),
+        write(
+            "4.yaml",
+            &format!("kind: heartbeat\nname: a\nschedule: {{every: 6h}}\ntoken: \"{GIVEN} !\"\n"),
+        ),
+        write(
+            "5.yaml",
+            &format!("kind: heartbeat\nname: a\nschedule: {{every: 6h}}\ntoken: [{GIVEN}]\n"),
+        ),
     ];
     let (ping, path) = (url(&format!("ping/{GIVEN}")), format!("{GIVEN} {GIVEN}"));
     let mut commands: Vec<Vec<&str>> = vec![
@@ -227,28 +254,119 @@ fn what_is_refused_is_not_repeated() {
         vec!["ping", &path, "--server", "http://127.0.0.1:1"],
         vec!["ping", &queried, "--exit", "3"],
         vec!["ping", GIVEN, "--server", &with_password],
-        vec!["exec", "--report-timeout", "1s", "--ping", &ping, "--", "sh", "-c", "exit 3"],
-        vec!["exec", "--report-timeout", "1s", "--ping", &path, "--", "sh", "-c", "exit 3"],
+        vec![
+            "exec",
+            "--report-timeout",
+            "1s",
+            "--ping",
+            &ping,
+            "--",
+            "sh",
+            "-c",
+            "exit 3",
+        ],
+        vec![
+            "exec",
+            "--report-timeout",
+            "1s",
+            "--ping",
+            &path,
+            "--",
+            "sh",
+            "-c",
+            "exit 3",
+        ],
         vec!["get", "monitors", "--server", &with_password],
-        vec!["get", "monitors", "--server", "http://127.0.0.1:1", "--token", GIVEN],
-        vec!["get", "monitors", "--server", "http://127.0.0.1:1", "--token", &path],
-        vec!["get", "monitors", "--server", "http://127.0.0.1:1", "--token-file", &bad_token],
-        vec!["export", "--server", "http://127.0.0.1:1", "--token-file", &good_token],
-        vec!["doctor", "--server", "http://127.0.0.1:1", "--token-file", &good_token, "--data-dir", &data],
-        vec!["doctor", "--server", "http://127.0.0.1:1", "--key-file", &key, "--data-dir", &data],
+        vec![
+            "get",
+            "monitors",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token",
+            GIVEN,
+        ],
+        vec![
+            "get",
+            "monitors",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token",
+            &path,
+        ],
+        vec![
+            "get",
+            "monitors",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token-file",
+            &bad_token,
+        ],
+        vec![
+            "export",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token-file",
+            &good_token,
+        ],
+        vec![
+            "doctor",
+            "--server",
+            "http://127.0.0.1:1",
+            "--token-file",
+            &good_token,
+            "--data-dir",
+            &data,
+        ],
+        vec![
+            "doctor",
+            "--server",
+            "http://127.0.0.1:1",
+            "--key-file",
+            &key,
+            "--data-dir",
+            &data,
+        ],
         vec!["db", "check", "--key-file", &key, "--data-dir", &data],
-        vec!["demo-receiver", "--listen", "127.0.0.1:0", "--secret", GIVEN],
-        vec!["demo-receiver", "--listen", "127.0.0.1:0", "--secret-file", &good_token],
+        vec![
+            "demo-receiver",
+            "--listen",
+            "127.0.0.1:0",
+            "--secret",
+            GIVEN,
+        ],
+        vec![
+            "demo-receiver",
+            "--listen",
+            "127.0.0.1:0",
+            "--secret-file",
+            &good_token,
+        ],
     ];
-    commands.extend(broken.iter().map(|file| vec!["apply", "--server", "http://127.0.0.1:1", "-f", file]));
+    commands.extend(
+        broken
+            .iter()
+            .map(|file| vec!["apply", "--server", "http://127.0.0.1:1", "-f", file]),
+    );
     for command in commands {
-        let status = search.run(&command.join(" ").replace(GIVEN, "GIVEN"), &mut systole(&command));
+        let status = search.run(
+            &command.join(" ").replace(GIVEN, "GIVEN"),
+            &mut systole(&command),
+        );
         assert_ne!(status, Some(0), "{command:?}");
     }
     for (variable, command) in [
-        ("SYSTOLE_PING", &["ping", "--server", "http://127.0.0.1:1"][..]),
-        ("SYSTOLE_TOKEN", &["get", "channels", "--server", "http://127.0.0.1:1"]),
-        ("SYSTOLE_TOKN", &["get", "channels", "--server", "http://127.0.0.1:1"]),
+        (
+            "SYSTOLE_PING",
+            &["ping", "--server", "http://127.0.0.1:1"][..],
+        ),
+        (
+            "SYSTOLE_TOKEN",
+            &["get", "channels", "--server", "http://127.0.0.1:1"],
+        ),
+        (
+            "SYSTOLE_TOKN",
+            &["get", "channels", "--server", "http://127.0.0.1:1"],
+        ),
     ] {
         let status = search.run(variable, systole(command).env(variable, GIVEN));
         assert_ne!(status, Some(0), "{command:?}");
@@ -309,16 +427,37 @@ fn channels(search: &mut Search, server: &Server, quoting: &str, mail: u16) -> u
     let plain = quoting.strip_prefix("http://").unwrap();
     let path = format!("{URL_PATH}/x?key={URL_QUERY}");
     let basic = STANDARD.encode(format!("user:{BASIC}"));
-    let headers = json!({"Authorization": format!("Bearer {HEADER}"), "X-Basic": format!("Basic {basic}")});
+    let headers =
+        json!({"Authorization": format!("Bearer {HEADER}"), "X-Basic": format!("Basic {basic}")});
     let secret = format!("whsec_{}", STANDARD.encode(SIGNING));
     let webhook = |url: String| json!({"url": url, "secret": secret, "headers": headers});
     let channels = [
         ("quoting", "webhook", webhook(format!("{quoting}/{path}"))),
-        ("refusing", "webhook", webhook(format!("http://127.0.0.1:1/{path}"))),
-        ("no name", "webhook", webhook(format!("https://nobody.invalid/{path}"))),
-        ("no tls", "webhook", webhook(format!("https://{plain}/{path}"))),
-        ("forbidden", "webhook", webhook(format!("http://10.1.2.3/{path}"))),
-        ("chat", "slack", json!({"url": format!("{quoting}/services/{SLACK}")})),
+        (
+            "refusing",
+            "webhook",
+            webhook(format!("http://127.0.0.1:1/{path}")),
+        ),
+        (
+            "no name",
+            "webhook",
+            webhook(format!("https://nobody.invalid/{path}")),
+        ),
+        (
+            "no tls",
+            "webhook",
+            webhook(format!("https://{plain}/{path}")),
+        ),
+        (
+            "forbidden",
+            "webhook",
+            webhook(format!("http://10.1.2.3/{path}")),
+        ),
+        (
+            "chat",
+            "slack",
+            json!({"url": format!("{quoting}/services/{SLACK}")}),
+        ),
         (
             "mail",
             "email",
@@ -338,19 +477,52 @@ fn channels(search: &mut Search, server: &Server, quoting: &str, mail: u16) -> u
         search.output(format!("test of {name}"), outcome.to_string());
     }
     for (kind, config) in [
-        ("webhook", json!({"url": format!("ftp://h.example/{WRONG}")})),
-        ("webhook", json!({"url": format!("https://u:{WRONG}@h.example/")})),
-        ("webhook", json!({"url": "https://h.example/", "secret": WRONG})),
-        ("webhook", json!({"url": "https://h.example/", "secret": [WRONG]})),
-        ("webhook", json!({"url": "https://h.example/", "secret": format!("whsec_{WRONG}")})),
-        ("webhook", json!({"url": "https://h.example/", "headers": {"x-a": format!("{WRONG}\n")}})),
-        ("webhook", json!({"url": "https://h.example/", "headers": WRONG})),
-        ("slack", json!({"url": format!("http://hooks.slack.com/services/{WRONG}")})),
-        ("slack", json!({"url": format!("https://hooks.slack.com/{WRONG}")})),
+        (
+            "webhook",
+            json!({"url": format!("ftp://h.example/{WRONG}")}),
+        ),
+        (
+            "webhook",
+            json!({"url": format!("https://u:{WRONG}@h.example/")}),
+        ),
+        (
+            "webhook",
+            json!({"url": "https://h.example/", "secret": WRONG}),
+        ),
+        (
+            "webhook",
+            json!({"url": "https://h.example/", "secret": [WRONG]}),
+        ),
+        (
+            "webhook",
+            json!({"url": "https://h.example/", "secret": format!("whsec_{WRONG}")}),
+        ),
+        (
+            "webhook",
+            json!({"url": "https://h.example/", "headers": {"x-a": format!("{WRONG}\n")}}),
+        ),
+        (
+            "webhook",
+            json!({"url": "https://h.example/", "headers": WRONG}),
+        ),
+        (
+            "slack",
+            json!({"url": format!("http://hooks.slack.com/services/{WRONG}")}),
+        ),
+        (
+            "slack",
+            json!({"url": format!("https://hooks.slack.com/{WRONG}")}),
+        ),
         ("slack", json!({"url": WRONG})),
         ("email", json!({"host": "h.example", "password": [WRONG]})),
-        ("email", json!({"host": "h.example", "password": format!("{WRONG}\r\n")})),
-        ("email", json!({"host": "h.example", "tls": "none", "username": "a", "password": WRONG, "from": "a@b.example", "to": ["a@b.example"]})),
+        (
+            "email",
+            json!({"host": "h.example", "password": format!("{WRONG}\r\n")}),
+        ),
+        (
+            "email",
+            json!({"host": "h.example", "tls": "none", "username": "a", "password": WRONG, "from": "a@b.example", "to": ["a@b.example"]}),
+        ),
     ] {
         let body = json!({"name": "wrong", "kind": kind, "config": config});
         let (status, refused) = server.api("POST", "/channels", &body);
@@ -362,28 +534,126 @@ fn channels(search: &mut Search, server: &Server, quoting: &str, mail: u16) -> u
 
 /// Requests that are wrong in every way in which a person or a program gets them wrong.
 fn wrong_requests(search: &mut Search, server: &Server, ping_key: &str) {
-    let form = format!("origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n", server.url);
+    let form = format!(
+        "origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n",
+        server.url
+    );
     let json = "content-type: application/json\r\n";
     for (method, path, headers, body) in [
-        ("GET", format!("/ping/{TOKEN}/nonsense"), String::new(), String::new()),
-        ("GET", format!("/ping/{TOKEN}/999"), String::new(), String::new()),
-        ("GET", format!("/ping/{TOKEN}?rid={WRONG}"), String::new(), String::new()),
-        ("DELETE", format!("/ping/{TOKEN}"), String::new(), String::new()),
-        ("GET", format!("/ping/{WRONG}"), String::new(), String::new()),
-        ("GET", format!("/ping/{ping_key}/nobody"), String::new(), String::new()),
-        ("GET", format!("/nothing/{TOKEN}/{WRONG}"), String::new(), String::new()),
-        ("GET", format!("/?token={WRONG}"), String::new(), String::new()),
-        ("GET", format!("/api/v1/{TOKEN}"), String::new(), String::new()),
-        ("GET", format!("/api/v1/monitors?token={WRONG}"), String::new(), String::new()),
-        ("GET", "/api/v1/monitors".to_owned(), format!("authorization: Bearer {WRONG}\r\n"), String::new()),
-        ("GET", "/api/v1/monitors".to_owned(), format!("authorization: {WRONG}\r\n"), String::new()),
-        ("GET", "/metrics".to_owned(), format!("authorization: Bearer {WRONG}\r\n"), String::new()),
-        ("GET", "/".to_owned(), format!("cookie: systole_session={WRONG}\r\n"), String::new()),
-        ("POST", "/sign-in".to_owned(), form.clone(), format!("email=a@b.example&password={WRONG}")),
-        ("POST", "/sign-in".to_owned(), form.clone(), format!("token={WRONG}")),
-        ("POST", "/setup".to_owned(), form.clone(), format!("code={WRONG}&email=a@b.example&password={WRONG}")),
-        ("POST", "/setup".to_owned(), form, "code=x&email=a@b.example&password=Qz5Short".to_owned()),
-        ("POST", "/api/v1/channels".to_owned(), json.to_owned(), format!("{{\"config\":{{\"secret\":\"{WRONG}")),
+        (
+            "GET",
+            format!("/ping/{TOKEN}/nonsense"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/ping/{TOKEN}/999"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/ping/{TOKEN}?rid={WRONG}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "DELETE",
+            format!("/ping/{TOKEN}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/ping/{WRONG}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/ping/{ping_key}/nobody"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/nothing/{TOKEN}/{WRONG}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/?token={WRONG}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/api/v1/{TOKEN}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            format!("/api/v1/monitors?token={WRONG}"),
+            String::new(),
+            String::new(),
+        ),
+        (
+            "GET",
+            "/api/v1/monitors".to_owned(),
+            format!("authorization: Bearer {WRONG}\r\n"),
+            String::new(),
+        ),
+        (
+            "GET",
+            "/api/v1/monitors".to_owned(),
+            format!("authorization: {WRONG}\r\n"),
+            String::new(),
+        ),
+        (
+            "GET",
+            "/metrics".to_owned(),
+            format!("authorization: Bearer {WRONG}\r\n"),
+            String::new(),
+        ),
+        (
+            "GET",
+            "/".to_owned(),
+            format!("cookie: systole_session={WRONG}\r\n"),
+            String::new(),
+        ),
+        (
+            "POST",
+            "/sign-in".to_owned(),
+            form.clone(),
+            format!("email=a@b.example&password={WRONG}"),
+        ),
+        (
+            "POST",
+            "/sign-in".to_owned(),
+            form.clone(),
+            format!("token={WRONG}"),
+        ),
+        (
+            "POST",
+            "/setup".to_owned(),
+            form.clone(),
+            format!("code={WRONG}&email=a@b.example&password={WRONG}"),
+        ),
+        (
+            "POST",
+            "/setup".to_owned(),
+            form,
+            "code=x&email=a@b.example&password=Qz5Short".to_owned(),
+        ),
+        (
+            "POST",
+            "/api/v1/channels".to_owned(),
+            json.to_owned(),
+            format!("{{\"config\":{{\"secret\":\"{WRONG}"),
+        ),
     ] {
         let reply = ask(server.address, method, &path, &headers, body.as_bytes());
         assert!(reply.status >= 300, "{method} {path}: {}", reply.status);
@@ -409,9 +679,21 @@ fn read_all(search: &mut Search, server: &Server, who: &str, headers: &str, path
 fn nothing_that_comes_out_or_is_written_down_shows_a_secret() {
     let (data, files) = (directory(), directory());
     let mut search = Search::default();
-    search.plant("the token of a heartbeat", TOKEN, &["api as admin", "page as admin", "get ", "env file"]);
-    search.plant("a webhook's path", URL_PATH, &["api as admin", "get ", "export"]);
-    search.plant("a webhook's query", URL_QUERY, &["api as admin", "get ", "export"]);
+    search.plant(
+        "the token of a heartbeat",
+        TOKEN,
+        &["api as admin", "page as admin", "get ", "env file"],
+    );
+    search.plant(
+        "a webhook's path",
+        URL_PATH,
+        &["api as admin", "get ", "export"],
+    );
+    search.plant(
+        "a webhook's query",
+        URL_QUERY,
+        &["api as admin", "get ", "export"],
+    );
     for (name, secret) in [
         ("a header", HEADER),
         ("a header's password", BASIC),
@@ -429,9 +711,20 @@ fn nothing_that_comes_out_or_is_written_down_shows_a_secret() {
 
     let fake = quoting();
     let settings = files.path().join("systole.toml");
-    std::fs::write(&settings, format!("self_heartbeat_url = \"{}/{SELF}\"\n", fake.url)).unwrap();
+    std::fs::write(
+        &settings,
+        format!("self_heartbeat_url = \"{}/{SELF}\"\n", fake.url),
+    )
+    .unwrap();
     let start = |number: u32, admin: Option<&str>| {
-        let more = ["--config", settings.to_str().unwrap(), "--outbound-allow", "127.0.0.1/32", "--log", "trace"];
+        let more = [
+            "--config",
+            settings.to_str().unwrap(),
+            "--outbound-allow",
+            "127.0.0.1/32",
+            "--log",
+            "trace",
+        ];
         let mut command = serve(data.path(), &more);
         command.stdout(File::create(files.path().join(format!("stdout-{number}"))).unwrap());
         if let Some(token) = admin {
@@ -448,23 +741,47 @@ fn nothing_that_comes_out_or_is_written_down_shows_a_secret() {
 
     // The administrator, by the code that stderr shows, and a session.
     let said = server.said();
-    let code = said.split_once("/setup#").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    let code = said
+        .split_once("/setup#")
+        .unwrap()
+        .1
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
     search.plant("the code of the set-up", &code, &["stderr of server 1"]);
-    let form = format!("origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n", server.url);
-    let body = format!("code={code}&email=admin@example.org&password={}", PASSWORD.replace(' ', "+"));
+    let form = format!(
+        "origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n",
+        server.url
+    );
+    let body = format!(
+        "code={code}&email=admin@example.org&password={}",
+        PASSWORD.replace(' ', "+")
+    );
     let made = ask(server.address, "POST", "/setup", &form, body.as_bytes());
     assert_eq!(made.status, 303, "{}", made.text());
-    let cookie = made.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let cookie = made
+        .header("set-cookie")
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
     search.plant("the session", cookie.split_once('=').unwrap().1, &[]);
 
     let mail = mail_server();
     let count = channels(&mut search, &server, &fake.url, mail);
-    let document = json!({"kind": "heartbeat", "name": "job", "schedule": {"every": "1h"}, "token": TOKEN});
+    let document =
+        json!({"kind": "heartbeat", "name": "job", "schedule": {"every": "1h"}, "token": TOKEN});
     let heartbeat = server.heartbeat_of(&document);
     let (status, made) = server.api("POST", "/ping-key", &Value::Null);
     assert_eq!(status, 201, "{made}");
     let ping_key = made["ping_key"].as_str().unwrap().to_owned();
-    search.plant("the ping key", &ping_key, &["api as admin", "page as admin"]);
+    search.plant(
+        "the ping key",
+        &ping_key,
+        &["api as admin", "page as admin"],
+    );
     let (_, viewer) = server.api("POST", "/tokens", &json!({"name": "v", "role": "viewer"}));
     let viewer = viewer["token"].as_str().unwrap().to_owned();
     search.plant("a viewer's token", &viewer, &[]);
@@ -478,28 +795,72 @@ fn nothing_that_comes_out_or_is_written_down_shows_a_secret() {
         (tried.count() >= count).then_some(())
     });
     until("the self heartbeat", || {
-        fake.lines().iter().any(|line| line.contains(SELF)).then_some(())
+        fake.lines()
+            .iter()
+            .any(|line| line.contains(SELF))
+            .then_some(())
     });
     wrong_requests(&mut search, &server, &ping_key);
 
-    let api: Vec<String> = ["monitors", "channels", "incidents", "incidents/1", "deliveries", "maintenances", "openapi.json"]
-        .iter()
-        .map(|path| format!("/api/v1/{path}"))
-        .chain(["checkins", "runs", "events"].iter().map(|list| format!("/api/v1/monitors/{}/{list}", heartbeat.id)))
-        .chain([format!("/api/v1/monitors/{}", heartbeat.id)])
-        .collect();
+    let api: Vec<String> = [
+        "monitors",
+        "channels",
+        "incidents",
+        "incidents/1",
+        "deliveries",
+        "maintenances",
+        "openapi.json",
+    ]
+    .iter()
+    .map(|path| format!("/api/v1/{path}"))
+    .chain(
+        ["checkins", "runs", "events"]
+            .iter()
+            .map(|list| format!("/api/v1/monitors/{}/{list}", heartbeat.id)),
+    )
+    .chain([format!("/api/v1/monitors/{}", heartbeat.id)])
+    .collect();
     let as_viewer = format!("authorization: Bearer {viewer}\r\n");
     read_all(&mut search, &server, "api as viewer", &as_viewer, &api);
     let as_admin = format!("authorization: Bearer {}\r\n", local.trim());
     read_all(&mut search, &server, "api as admin", &as_admin, &api);
     let more = ["tokens", "ping-key", "doctor"].map(|path| format!("/api/v1/{path}"));
     read_all(&mut search, &server, "api as admin", &as_admin, &more);
-    let pages = ["/", "/incidents", "/incidents/1", "/channels", "/maintenance", "/monitors/new"].map(str::to_owned);
-    let of_monitor = [format!("/monitors/{}", heartbeat.id), format!("/monitors/{}/edit", heartbeat.id)];
+    let pages = [
+        "/",
+        "/incidents",
+        "/incidents/1",
+        "/channels",
+        "/maintenance",
+        "/monitors/new",
+    ]
+    .map(str::to_owned);
+    let of_monitor = [
+        format!("/monitors/{}", heartbeat.id),
+        format!("/monitors/{}/edit", heartbeat.id),
+    ];
     let with_cookie = format!("cookie: {cookie}\r\n");
-    read_all(&mut search, &server, "page as admin", &with_cookie, &[pages.to_vec(), of_monitor.to_vec()].concat());
-    read_all(&mut search, &server, "page", "", &["/readyz", "/healthz", "/sign-in"].map(str::to_owned));
-    read_all(&mut search, &server, "metrics", &as_admin, &["/metrics".to_owned()]);
+    read_all(
+        &mut search,
+        &server,
+        "page as admin",
+        &with_cookie,
+        &[pages.to_vec(), of_monitor.to_vec()].concat(),
+    );
+    read_all(
+        &mut search,
+        &server,
+        "page",
+        "",
+        &["/readyz", "/healthz", "/sign-in"].map(str::to_owned),
+    );
+    read_all(
+        &mut search,
+        &server,
+        "metrics",
+        &as_admin,
+        &["/metrics".to_owned()],
+    );
 
     commands(&mut search, &server, data.path(), files.path());
     search.files("files of the running server", data.path());
@@ -508,16 +869,34 @@ fn nothing_that_comes_out_or_is_written_down_shows_a_secret() {
     // The same data with a token in the environment.
     let server = start(2, Some(ADMIN));
     let headers = format!("authorization: Bearer {ADMIN}\r\n");
-    read_all(&mut search, &server, "api by the environment's token", &headers, &["/api/v1/tokens".to_owned()]);
-    let form = format!("origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n", server.url);
-    let reply = ask(server.address, "POST", "/sign-in", &form, format!("token={ADMIN}").as_bytes());
+    read_all(
+        &mut search,
+        &server,
+        "api by the environment's token",
+        &headers,
+        &["/api/v1/tokens".to_owned()],
+    );
+    let form = format!(
+        "origin: {}\r\ncontent-type: application/x-www-form-urlencoded\r\n",
+        server.url
+    );
+    let reply = ask(
+        server.address,
+        "POST",
+        "/sign-in",
+        &form,
+        format!("token={ADMIN}").as_bytes(),
+    );
     assert_eq!(reply.status, 303);
     search.output("stderr of server 2", server.stop());
     search.files("files after it", data.path());
     search.files("files beside it", files.path().join("out").as_path());
     for number in 1..=2 {
         let path = files.path().join(format!("stdout-{number}"));
-        search.output(format!("stdout of server {number}"), std::fs::read(path).unwrap());
+        search.output(
+            format!("stdout of server {number}"),
+            std::fs::read(path).unwrap(),
+        );
     }
     search.find();
 }
@@ -539,7 +918,11 @@ fn commands(search: &mut Search, server: &Server, data: &Path, files: &Path) {
     )
     .unwrap();
     let document = document.to_str().unwrap();
-    let (backup, env_name, data) = (backup.to_str().unwrap(), env_file.to_str().unwrap(), data.to_str().unwrap());
+    let (backup, env_name, data) = (
+        backup.to_str().unwrap(),
+        env_file.to_str().unwrap(),
+        data.to_str().unwrap(),
+    );
     let ping = format!("{}/ping/{TOKEN}/nonsense", server.url);
     for (expected, arguments) in [
         (0, &["get", "monitors", "-o", "json"][..]),
@@ -567,12 +950,26 @@ fn commands(search: &mut Search, server: &Server, data: &Path, files: &Path) {
                 .env("PLANTED", format!("whsec_{WRONG}")),
         );
         let said = &search.outputs[search.outputs.len() - 1];
-        assert_eq!(status, Some(expected), "{name}: {}", String::from_utf8_lossy(&said.1));
+        assert_eq!(
+            status,
+            Some(expected),
+            "{name}: {}",
+            String::from_utf8_lossy(&said.1)
+        );
     }
-    for table in ["monitors", "channels", "incidents", "deliveries", "maintenances", "tokens"] {
+    for table in [
+        "monitors",
+        "channels",
+        "incidents",
+        "deliveries",
+        "maintenances",
+        "tokens",
+    ] {
         search.run(
             &format!("table of {table}"),
-            systole(&["get", table]).env("SYSTOLE_SERVER", &server.url).env("SYSTOLE_TOKEN_FILE", &token),
+            systole(&["get", table])
+                .env("SYSTOLE_SERVER", &server.url)
+                .env("SYSTOLE_TOKEN_FILE", &token),
         );
     }
     search.output("env file", std::fs::read(&env_file).unwrap());

@@ -129,15 +129,27 @@ mod tests {
                 "no hook at /hook/T0123456/x%20y-hidden?key=hid%2Fden&n=1",
                 "no hook at /hook/(secret)/(secret)?(secret)",
             ),
-            (r#"{"path":"\/hook\/T0123456"}"#, r#"{"path":"\/hook\/(secret)"}"#),
+            (
+                r#"{"path":"\/hook\/T0123456"}"#,
+                r#"{"path":"\/hook\/(secret)"}"#,
+            ),
             ("x y-hidden, hid/den", "(secret), (secret)"),
-            ("pass%21word and pass!word of user", "(secret) and (secret) of (secret)"),
-            ("Authorization: Bearer hidden-token", "Authorization: (secret)"),
+            (
+                "pass%21word and pass!word of user",
+                "(secret) and (secret) of (secret)",
+            ),
+            (
+                "Authorization: Bearer hidden-token",
+                "Authorization: (secret)",
+            ),
             ("hidden-token is unknown", "(secret) is unknown"),
             ("wrong password hidden pass", "wrong password (secret)"),
             ("dXNlcjpoaWRkZW4gcGFzcw==", "(secret)"),
             ("x-key: hide", "x-key: (secret)"),
-            ("application/json is fine, abc too", "application/json is fine, abc too"),
+            (
+                "application/json is fine, abc too",
+                "application/json is fine, abc too",
+            ),
         ] {
             assert_eq!(echo.hidden(said.as_bytes(), false), expected);
         }

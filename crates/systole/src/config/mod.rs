@@ -202,7 +202,12 @@ impl Sources {
 /// Where and why, but not the line: it may hold a URL that is a credential.
 fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
     let start = error.span().map_or(0, |span| span.start);
-    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    let line = text
+        .bytes()
+        .take(start)
+        .filter(|byte| *byte == b'\n')
+        .count()
+        + 1;
     format!(
         "{} is not TOML: line {line}: {}",
         path.display(),
