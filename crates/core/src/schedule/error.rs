@@ -48,7 +48,7 @@ impl ScheduleError {
     pub fn pointed(&self, text: &str) -> String {
         let shown: String = text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if hides(c) { ' ' } else { c })
             .collect();
         let mut out = format!("{}\n  {shown}", self.message);
         if let Some(at) = &self.at {
@@ -59,6 +59,13 @@ impl ScheduleError {
         }
         out
     }
+}
+
+/// Commands a terminal, has no width or turns the line around: one column, like any other letter.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Where `piece`, a slice of `text`, lies in it.
@@ -78,6 +85,13 @@ mod tests {
         let text = "0 25 * * *";
         let error = ScheduleError::in_cron(text, &text[2..4], "no such hour");
         assert_eq!(error.pointed(text), "no such hour\n  0 25 * * *\n    ^^");
+    }
+
+    #[test]
+    fn nothing_of_the_text_moves_the_cursor_or_turns_the_line() {
+        let text = "\u{202e}0 25\u{1b}[2J";
+        let error = ScheduleError::in_cron(text, &text[5..7], "no");
+        assert_eq!(error.pointed(text), "no\n   0 25 [2J\n     ^^");
     }
 
     #[test]
