@@ -7,7 +7,7 @@ mod connect;
 pub mod guard;
 mod pool;
 pub mod smtp;
-mod smtp_dialogue;
+pub mod smtp_dialogue;
 #[cfg(test)]
 mod test_server;
 
