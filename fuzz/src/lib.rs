@@ -7,8 +7,8 @@
 mod targets;
 
 use targets::{
-    addresses, answers, channels, checkins, documents, forms, headers, queries, records, requests,
-    schedules, settings, shown, signatures, times,
+    addresses, answers, channels, checkins, documents, forms, headers, letters, queries, records,
+    replies, requests, schedules, settings, shown, signatures, times,
 };
 
 /// One target.
@@ -41,8 +41,10 @@ pub const TARGETS: &[Target] = &[
     target("documents", documents::run, 150_000, 1_000),
     target("forms", forms::run, 300_000, 500),
     target("headers", headers::run, 600_000, 500),
+    target("letters", letters::run, 6_000, 1_000),
     target("queries", queries::run, 50_000, 500),
     target("records", records::run, 500_000, 500),
+    target("replies", replies::run, 150_000, 20_000),
     target("requests", requests::run, 150_000, 1_000),
     target("schedules", schedules::run, 20_000, 300),
     target("settings", settings::run, 40_000, 1_000),

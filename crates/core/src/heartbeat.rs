@@ -202,6 +202,8 @@ pub struct Ended {
     pub id: RunId,
     /// How.
     pub failed: bool,
+    /// The stamp of the end that was counted; one that was sent again does not move it.
+    pub at: Time,
 }
 
 /// A heartbeat's state. Small: there may be a million of them.
@@ -505,14 +507,14 @@ impl Heartbeat {
     fn is_of_ended(&self, checkin: Checkin, within: Span) -> bool {
         let ended = self.rare.as_ref().and_then(|rare| rare.ended);
         let half = self.awaited.since(self.last_end).divided_by(2);
-        let within = match checkin.run {
-            Some(_) => within.min(half).max(Span::ZERO),
-            None => Span::ZERO,
-        };
-        ended.map(|ended| ended.id) == checkin.run && checkin.at <= self.last_end + within
+        let until = ended.map_or(self.last_end, |ended| {
+            self.last_end.max(ended.at + within.min(half))
+        });
+        ended.map(|ended| ended.id) == checkin.run && checkin.at <= until
     }
 
-    /// Whether an end was taken already: it was sent again because its answer was lost.
+    /// Whether an end was taken already: it was sent again because its answer was lost. It counts for nothing, and is otherwise
+    /// taken like any other, so that the order in which the two are read makes no difference.
     fn is_sent_again(&self, checkin: Checkin, failed: bool) -> bool {
         let ended = self.rare.as_ref().and_then(|rare| rare.ended);
         ended.is_some_and(|ended| ended.failed == failed) && self.is_of_ended(checkin, SENT_AGAIN)
@@ -531,11 +533,15 @@ impl Heartbeat {
     /// Takes the open run that this end belongs to: the one of its id; without an id all without id, else the latest
     /// (as Healthchecks has it, where a bare end clears the timer). Answers when the (latest such) run started.
     fn end_run(&mut self, checkin: Checkin, failed: bool) -> Time {
+        let again = self.is_sent_again(checkin, failed);
         if checkin.run.is_none() && self.rare.is_none() {
             return checkin.at;
         }
         let rare = self.rare_mut();
-        rare.ended = checkin.run.map(|id| Ended { id, failed });
+        if !again {
+            let at = checkin.at;
+            rare.ended = checkin.run.map(|id| Ended { id, failed, at });
+        }
         // A bare end that is read late must not end a run that began after it.
         let could = |run: &Run| checkin.run.is_some() || run.started <= checkin.at + SLACK;
         let place = rare
@@ -590,10 +596,7 @@ impl Heartbeat {
     }
 
     fn succeeded(&mut self, settings: &Settings, checkin: Checkin) -> Option<Change> {
-        // Towards a recovery it counts once; otherwise a success that is said again does no harm.
-        if self.successes > 0 && self.is_sent_again(checkin, false) {
-            return None;
-        }
+        let again = self.successes > 0 && self.is_sent_again(checkin, false);
         let started = self.end_run(checkin, false);
         if self.is_stale(checkin) {
             return None;
@@ -604,7 +607,7 @@ impl Heartbeat {
         let was = self.state;
         self.last_end = self.last_end.max(checkin.at);
         self.successes = if in_time {
-            self.successes.saturating_add(1)
+            self.successes.saturating_add(u16::from(!again))
         } else {
             1
         };
@@ -662,9 +665,7 @@ impl Heartbeat {
         reason: Reason,
         exit_status: Option<u8>,
     ) -> Option<Change> {
-        if self.is_sent_again(checkin, true) {
-            return None;
-        }
+        let again = self.is_sent_again(checkin, true);
         let started = self.end_run(checkin, true);
         if self.is_stale(checkin) {
             return None;
@@ -675,6 +676,9 @@ impl Heartbeat {
             self.state = State::Up;
             self.since = checkin.at;
             self.skip_passed_slots(settings, checkin.at);
+        }
+        if again {
+            return None;
         }
         self.failed(
             settings,

@@ -183,6 +183,7 @@ fn ended(packer: &mut Packer, ended: Option<Ended>) {
     });
     if let Some(ended) = ended {
         packer.0.extend_from_slice(&ended.id.to_be_bytes());
+        packer.signed(ended.at.as_micros());
     }
 }
 
@@ -194,7 +195,8 @@ fn unpack_ended(unpacker: &mut Unpacker<'_>) -> Result<Option<Ended>, Error> {
         _ => return Err(Error::Corrupt("a run has an unknown end")),
     };
     let id = id_of(unpacker)?;
-    Ok(Some(Ended { id, failed }))
+    let at = Time::from_micros(unpacker.signed()?);
+    Ok(Some(Ended { id, failed, at }))
 }
 
 fn id_of(unpacker: &mut Unpacker<'_>) -> Result<RunId, Error> {
@@ -283,10 +285,12 @@ mod tests {
             Some(Ended {
                 id: 7,
                 failed: false,
+                at: Time::MIN,
             }),
             Some(Ended {
                 id: u128::MAX,
                 failed: true,
+                at: Time::from_seconds(77),
             }),
         ] {
             monitor.heartbeat.rare = Some(Box::new(Rare {

@@ -345,7 +345,7 @@ fn a_start_that_is_recorded_after_its_own_end_opens_nothing() {
 fn an_end_that_is_sent_again_counts_once() {
     run(&[
         ("a failure", "every=1h; fail=2", &[
-            "0:00 success", "0:50 fail a", "0:50:30 fail a = late failures 1 awaited 1:50", "1:00 exit 1 a = late failures 1",
+            "0:00 success", "0:50 fail a", "0:50:30 fail a = late failures 1 awaited 1:50:30", "1:00 exit 1 a = late failures 1",
         ]),
         ("of another run it counts", "every=1h; fail=2", &["0:00 success", "0:50 fail a", "0:50:30 fail b -> down reported_failure 0:50:30"]),
         ("without an id it counts", "every=1h; fail=2", &["0:00 success", "0:50 fail", "0:50:30 fail -> down reported_failure 0:50:30"]),

@@ -8,7 +8,7 @@ mod echo;
 pub mod guard;
 mod pool;
 pub mod smtp;
-mod smtp_dialogue;
+pub mod smtp_dialogue;
 #[cfg(test)]
 mod test_server;
 

@@ -11,20 +11,21 @@ const REPLY_MOST: usize = 16 * 1_024;
 
 /// A reply: a code, and lines of text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) code: u16,
+pub struct Reply {
+    /// Its three digits.
+    pub code: u16,
     lines: Vec<String>,
 }
 
 impl Reply {
     /// Whether it says that what was asked is done.
-    pub(super) fn is_good(&self) -> bool {
+    pub fn is_good(&self) -> bool {
         (200..300).contains(&self.code)
     }
 
     /// Whether one of the lines after the first is this word, or begins with its first word and holds its second:
     /// `STARTTLS`, `AUTH PLAIN`.
-    pub(super) fn offers(&self, what: &str) -> bool {
+    pub fn offers(&self, what: &str) -> bool {
         let mut words = what.split(' ');
         let (keyword, parameter) = (words.next().unwrap_or_default(), words.next());
         self.lines.iter().skip(1).any(|line| {
@@ -39,7 +40,7 @@ impl Reply {
     }
 
     /// What it said, in one line of at most so many characters.
-    pub(super) fn said(&self, most: usize) -> String {
+    pub fn said(&self, most: usize) -> String {
         let text = self.lines.join(" ");
         let kept: String = text.trim().chars().take(most).collect();
         visible(&kept).into_owned()
@@ -47,13 +48,14 @@ impl Reply {
 }
 
 /// Both directions of a connection.
-pub(super) struct Dialogue<S> {
+pub struct Dialogue<S> {
     stream: S,
     unread: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
-    pub(super) fn new(stream: S) -> Dialogue<S> {
+    /// With nothing read yet.
+    pub fn new(stream: S) -> Dialogue<S> {
         Dialogue {
             stream,
             unread: Vec::new(),
@@ -61,7 +63,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     }
 
     /// Sends a line and reads the reply. What could end the line would be a second command.
-    pub(super) async fn command(&mut self, line: &str) -> Result<Reply, Failure> {
+    ///
+    /// # Errors
+    /// Why there is no reply.
+    pub async fn command(&mut self, line: &str) -> Result<Reply, Failure> {
         if line.contains(['\r', '\n']) {
             let why = "a command would have two lines".to_owned();
             return Err((ErrorClass::InvalidConfig, why));
@@ -71,7 +76,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     }
 
     /// Sends a letter and its end.
-    pub(super) async fn letter(&mut self, letter: &[u8]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// The connection was lost.
+    pub async fn letter(&mut self, letter: &[u8]) -> Result<(), Failure> {
         self.write(&stuffed(letter)).await
     }
 
@@ -84,7 +92,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     }
 
     /// Reads one reply: lines of one code, all but the last with a hyphen behind it.
-    pub(super) async fn reply(&mut self) -> Result<Reply, Failure> {
+    ///
+    /// # Errors
+    /// It is none, it has no end, or the connection was lost.
+    pub async fn reply(&mut self) -> Result<Reply, Failure> {
         let mut reply: Option<Reply> = None;
         let mut seen = 0;
         loop {
@@ -129,7 +140,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
 
     /// The connection, for TLS. Whatever the server, or somebody in between, has sent already is no part of what is
     /// encrypted, and must not be taken for it.
-    pub(super) fn into_stream(self) -> Result<S, Failure> {
+    ///
+    /// # Errors
+    /// There is something that was not read.
+    pub fn into_stream(self) -> Result<S, Failure> {
         if self.unread.is_empty() {
             return Ok(self.stream);
         }
