@@ -92,6 +92,8 @@ fn item(
             started_at: NOW,
             detected_at: NOW,
             resolved_at: None,
+            by: Some(label.to_owned()),
+            note: Some(said.replace("\\n", "\n")),
             url: format!("{BASE}/incidents/12"),
         },
         monitor: MonitorFacts {
