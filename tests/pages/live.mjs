@@ -80,7 +80,7 @@ const check = async (name, paths) => {
 
 const fill = async () => {
   const ops = await api("POST", "/channels", { name: "ops-webhook", kind: "webhook", config: { url: `${hooks}/ok` }, system: true });
-  await api("POST", "/channels", { name: "pager-old", kind: "webhook", config: { url: `${hooks}/broken` }, default: false });
+  const old = await api("POST", "/channels", { name: "pager-old", kind: "webhook", config: { url: `${hooks}/broken` }, default: false });
 
   const report = await make("report-weekly", "1h", "10m", { labels: { env: "prod-eu", team: "billing" } });
   for (const rid of [1, 2, 3, 4, 5, 6, 7, 8, 9].map(n => `?rid=0198f2c4-7b1e-4c3a-9d2f-00000000000${n}`)) {
@@ -132,7 +132,7 @@ const fill = async () => {
     const of = channel => items.find(row => row.incident_id === open && row.channel === channel);
     return of(ops.name)?.state === "delivered" && of("pager-old")?.attempts.length > 0;
   });
-  return { report, backup, late, invoice, queue, cache, legacy, fresh, running, hostile, taken, open };
+  return { old, report, backup, late, invoice, queue, cache, legacy, fresh, running, hostile, taken, open };
 };
 
 const number = id => id.replace("inc_", "");
@@ -157,7 +157,7 @@ const look = async () => {
   await check("pages", ["/", "/?state=up", "/?q=nothing-of-this-name", "/incidents", "/incidents?state=resolved", "/maintenance", "/channels", "/nothing/here",
     `/incidents/${number(made.open)}`, `/incidents/${number(made.taken)}`, "/incidents/1",
     ...["report", "backup", "late", "invoice", "queue", "legacy", "fresh", "running", "hostile"].map(name => `/monitors/${made[name].id}`),
-    `/monitors/${made.backup.id}/edit`]);
+    `/monitors/${made.backup.id}/edit`, `/channels/${made.old.id}/edit`]);
 
   // A page that is open shows what happens, and a button does what it says.
   await page.goto(base);
@@ -171,6 +171,14 @@ const look = async () => {
   await page.goto(`${base}/channels`);
   await page.locator("li", { hasText: "pager-old" }).getByRole("button", { name: "Send a test" }).click();
   await page.waitForSelector(".notice.warning >> text=did not arrive at pager-old");
+  await page.locator("li", { hasText: "pager-old" }).getByRole("link", { name: "Edit" }).click();
+  await page.fill("#webhook-remind_every", "often");
+  await page.click("text=Save");
+  await page.waitForSelector("#webhook-remind_every-error");
+  await page.fill("#webhook-remind_every", "30m");
+  await page.check("#webhook-system");
+  await page.click("text=Save");
+  await page.waitForSelector(".notice >> text=pager-old is saved.");
   await page.goto(`${base}/maintenance`);
   await page.fill("#name", "made by hand");
   await page.fill("#selector", "site=office");

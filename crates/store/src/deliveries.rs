@@ -141,12 +141,16 @@ pub struct DeliveryFilter {
     pub state: Option<String>,
     /// Only about this incident.
     pub incident: Option<u64>,
+    /// Only to this channel.
+    pub channel: Option<i64>,
     /// Only about this event.
     pub seq: Option<i64>,
     /// Only this one.
     pub id: Option<i64>,
     /// Only numbers below this one.
     pub before: Option<i64>,
+    /// Only numbers above this one: how far back is looked for what may not be there.
+    pub after: Option<i64>,
     /// At most so many.
     pub limit: u32,
 }
@@ -369,6 +373,12 @@ impl Store {
             query
                 .push(" AND d.incident_id = ")
                 .push_bind(incident.cast_signed());
+        }
+        if let Some(after) = filter.after {
+            query.push(" AND d.id > ").push_bind(after);
+        }
+        if let Some(channel) = filter.channel {
+            query.push(" AND d.channel_id = ").push_bind(channel);
         }
         if let Some(seq) = filter.seq {
             query.push(" AND d.seq = ").push_bind(seq);

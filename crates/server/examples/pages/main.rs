@@ -57,6 +57,10 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("incidents", render::incidents(&samples::incidents())),
         ("channels", render::channels(&samples::channels())),
+        (
+            "channel-edit",
+            render::channel_edit(&samples::channel_edit()),
+        ),
         ("maintenance", render::maintenance(&samples::maintenance())),
         (
             "maintenance-empty",

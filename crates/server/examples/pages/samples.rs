@@ -701,9 +701,13 @@ fn webhook_form() -> ChannelForm {
         input,
         required,
         value: "".into(),
+        kept: false,
+        can_forget: false,
         error: None,
     };
     let mut form = ChannelForm {
+        id: None,
+        rev: String::new(),
         kind: "webhook",
         title: "Webhook",
         about: "Posts JSON for every incident.",
@@ -711,6 +715,8 @@ fn webhook_form() -> ChannelForm {
         name: "chat".into(),
         default: true,
         system: false,
+        digest: false,
+        remind_every: "4h".into(),
         fields: vec![
             field("url", "URL", Input::Url, true),
             field("secret", "Signing secret", Input::Secret, false),
@@ -728,6 +734,23 @@ fn webhook_form() -> ChannelForm {
     form.fields[0].error =
         Some("169.254.169.254 is link-local: such addresses are never sent to.".into());
     form
+}
+
+pub fn channel_edit() -> ChannelEditView {
+    let mut form = webhook_form();
+    form.id = Some("ch_2".to_owned());
+    form.rev = "3".to_owned();
+    form.fields[1].kept = true;
+    form.fields[1].can_forget = true;
+    form.remind_every = "often".into();
+    form.errors = vec![FormError {
+        field: "remind_every",
+        text: "\"often\" is not a duration.".into(),
+    }];
+    ChannelEditView {
+        frame: frame(2),
+        form,
+    }
 }
 
 pub fn monitor_form() -> MonitorFormView {

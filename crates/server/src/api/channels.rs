@@ -20,7 +20,7 @@ use crate::keys::random;
 use crate::principals::{Principal, Role};
 
 /// After how long an open incident is said again where nothing is given.
-const REMIND_EVERY: Span = Span::from_seconds(4 * 3_600);
+pub const REMIND_EVERY: Span = Span::from_seconds(4 * 3_600);
 /// How often a change without `If-Match` is tried again when another one came between.
 const TRIES: usize = 5;
 
@@ -183,6 +183,12 @@ async fn row(app: &App, by: &Principal, id: i64) -> Result<ChannelRow, ApiError>
         .ok_or_else(|| ApiError::not_found("channel"))
 }
 
+/// Whether a channel of this kind gathers a burst unless told otherwise: people read chats and mail, programs want each
+/// message.
+pub fn gathers(kind: &str) -> bool {
+    kind != "webhook"
+}
+
 /// A channel as people write it.
 #[derive(Clone)]
 pub(super) struct Draft {
@@ -200,7 +206,7 @@ pub(super) struct Draft {
 
 impl Draft {
     fn of(input: ChannelInput) -> Draft {
-        let is_webhook = input.kind == "webhook";
+        let digest = input.digest.unwrap_or_else(|| gathers(&input.kind));
         Draft {
             name: input.name,
             kind: input.kind,
@@ -211,8 +217,7 @@ impl Draft {
             remind_every: input
                 .remind_every
                 .unwrap_or_else(|| DurationText(REMIND_EVERY.to_string())),
-            // People read chats and mail; programs want each message.
-            digest: input.digest.unwrap_or(!is_webhook),
+            digest,
             set: input.set,
             unsubscribed: Vec::new(),
         }

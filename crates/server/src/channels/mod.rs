@@ -262,9 +262,14 @@ impl Config {
     }
 }
 
+/// Whether the server makes this field where a person gives none; such a channel always has one.
+pub fn is_made(kind: &str, field: &str) -> bool {
+    (kind, field) == ("webhook", "secret")
+}
+
 /// Adds what the server makes for a new channel when the person gave none: a webhook's signing secret, from `random`.
 pub fn complete(kind: &str, config: &mut Value, random: [u8; 32]) {
-    if let ("webhook", Value::Object(fields)) = (kind, config)
+    if let (true, Value::Object(fields)) = (is_made(kind, "secret"), config)
         && fields.get("secret").is_none_or(Value::is_null)
     {
         fields.insert(

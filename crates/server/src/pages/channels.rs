@@ -1,18 +1,18 @@
-//! Channels: the list, making one, testing one, deleting one.
+//! Channels: the list, making one, testing one, deleting one. Editing is in `channel_form`, beside the form itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Form, Path, State};
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use systole_store::Error;
 use systole_store::channels::ChannelRow;
 use systole_store::deliveries::DeliveryFilter;
 use systole_wire::{Channel, ChannelInput, FieldError, REDACTED};
 
+use super::channel_form::{Fields, document, forms};
 use super::frame::Says;
-use super::monitor_form::of_field;
 use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame, incidents, sentences};
@@ -21,20 +21,14 @@ use crate::api::unsubscribe;
 use crate::api::{Expected, read};
 use crate::api::{channel_id, parse_channel_id};
 use crate::app::App;
-use crate::channels::{Config, Field, Input, KINDS, Kind};
+use crate::channels::Config;
 use crate::web::render;
-use crate::web::views::{self, ChannelField, ChannelForm, ChannelsView, FormError};
+use crate::web::views::{self, ChannelsView};
 
-/// Deliveries in which the last of each channel is looked for.
-const DELIVERIES_READ: u32 = 500;
-
-/// What was sent: of the form of one kind, which it names.
-type Fields = HashMap<String, String>;
-
-/// A field of it, or nothing.
-fn given<'f>(fields: &'f Fields, name: &str) -> &'f str {
-    fields.get(name).map_or("", |value| value.trim())
-}
+/// Deliveries of a channel in which the last one that was sent is looked for.
+const DELIVERIES_READ: u32 = 20;
+/// How far back it is looked for, in deliveries of all channels.
+const LOOKED_BACK: i64 = 50_000;
 
 /// `GET /channels`.
 pub(super) async fn list(State(pages): State<Arc<Pages>>, visitor: Visitor) -> Reply {
@@ -48,84 +42,14 @@ async fn view(
     tried: Option<(&Fields, &[FieldError])>,
 ) -> Result<ChannelsView, Failure> {
     let app = &pages.app;
-    let last = last_deliveries(app, visitor.project()).await?;
     let mut rows = app.store.channels(visitor.project()).await?;
+    let last = last_deliveries(app, visitor.project(), &rows).await?;
     rows.sort_by_key(|row| row.fields.name.to_lowercase());
     Ok(ChannelsView {
         frame: frame::frame(pages, visitor, Says::All).await?,
         rows: rows.iter().map(|row| channel(app, row, &last)).collect(),
         forms: forms(tried),
     })
-}
-
-/// A form for each kind; one that was tried is open and says what was wrong.
-fn forms(tried: Option<(&Fields, &[FieldError])>) -> Vec<ChannelForm> {
-    let nothing = Fields::new();
-    let of_kind = |kind: &'static Kind| {
-        let tried = tried.filter(|(fields, _)| given(fields, "kind") == kind.name);
-        let (fields, errors) = tried.unwrap_or((&nothing, &[]));
-        ChannelForm {
-            kind: kind.name,
-            title: kind.title,
-            about: kind.about,
-            open: tried.is_some(),
-            name: given(fields, "name").into(),
-            default: tried.is_none() || fields.contains_key("default"),
-            system: fields.contains_key("system"),
-            fields: kind
-                .fields
-                .iter()
-                .filter(|field| field.input != Input::Absent)
-                .map(|field| form_field(field, fields, errors))
-                .collect(),
-            errors: form_errors(kind, errors),
-        }
-    };
-    KINDS.iter().map(of_kind).collect()
-}
-
-fn form_field(field: &Field, fields: &Fields, errors: &[FieldError]) -> ChannelField {
-    let value = if field.secret {
-        ""
-    } else {
-        given(fields, field.name)
-    };
-    ChannelField {
-        name: field.name,
-        label: field.label,
-        help: sentence(field.help),
-        input: field.input,
-        required: field.required,
-        value: value.into(),
-        error: errors
-            .iter()
-            .find(|error| is_of(error, field))
-            .map(|error| of_field(error).into()),
-    }
-}
-
-/// `config.to[2]` is of the field `to`.
-fn is_of(error: &FieldError, field: &Field) -> bool {
-    let path = error.field.strip_prefix("config.").unwrap_or_default();
-    path.split(['.', '[']).next() == Some(field.name)
-}
-
-/// Those that stand beside no field of the kind.
-fn form_errors(kind: &Kind, errors: &[FieldError]) -> Vec<FormError> {
-    let beside = |error: &&FieldError| {
-        !kind
-            .fields
-            .iter()
-            .any(|field| field.input != Input::Absent && is_of(error, field))
-    };
-    errors
-        .iter()
-        .filter(beside)
-        .map(|error| FormError {
-            field: if error.field == "name" { "name" } else { "" },
-            text: of_field(error).into(),
-        })
-        .collect()
 }
 
 type Last = HashMap<
@@ -138,13 +62,25 @@ type Last = HashMap<
 >;
 
 /// What became of each channel's last delivery.
-async fn last_deliveries(app: &App, project: i64) -> Result<Last, Error> {
-    let filter = DeliveryFilter {
-        limit: DELIVERIES_READ,
+async fn last_deliveries(app: &App, project: i64, channels: &[ChannelRow]) -> Result<Last, Error> {
+    let newest = DeliveryFilter {
+        limit: 1,
         ..DeliveryFilter::default()
     };
+    let newest = app.store.deliveries(project, &newest).await?;
+    let newest = newest.first().map_or(0, |row| row.id);
+    let mut rows = Vec::new();
+    for channel in channels {
+        let filter = DeliveryFilter {
+            channel: Some(channel.id),
+            after: Some(newest - LOOKED_BACK),
+            limit: DELIVERIES_READ,
+            ..DeliveryFilter::default()
+        };
+        rows.extend(app.store.deliveries(project, &filter).await?);
+    }
     let mut last = Last::new();
-    for row in app.store.deliveries(project, &filter).await? {
+    for row in rows {
         if row.state == "superseded" {
             continue;
         }
@@ -218,37 +154,6 @@ pub(super) async fn create(
     };
     let view = view(&pages, &visitor, Some((&fields, &error.problem().errors))).await?;
     Ok(invalid(render::channels(&view)))
-}
-
-/// What was sent, as the API takes it.
-fn document(fields: &Fields) -> Value {
-    let kind = given(fields, "kind");
-    let mut config = Map::new();
-    let known = KINDS.iter().find(|row| row.name == kind);
-    for field in known.map_or(&[][..], |row| row.fields) {
-        let text = given(fields, field.name);
-        if text.is_empty() || field.input == Input::Absent {
-            continue;
-        }
-        let value = match field.input {
-            // What is no number is refused by the field's own check, which says so.
-            Input::Number => text.parse().map_or_else(|_| json!(text), |n: u64| json!(n)),
-            Input::List => text
-                .split([',', '\n'])
-                .map(str::trim)
-                .filter(|one| !one.is_empty())
-                .collect(),
-            _ => json!(text),
-        };
-        config.insert(field.name.to_owned(), value);
-    }
-    json!({
-        "name": given(fields, "name"),
-        "kind": kind,
-        "config": config,
-        "default": fields.contains_key("default"),
-        "system": fields.contains_key("system"),
-    })
 }
 
 /// A secret of our making is shown this once.

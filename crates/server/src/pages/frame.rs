@@ -172,7 +172,7 @@ async fn channels(app: &App, visitor: &Visitor) -> Result<Vec<Notice>, Error> {
         });
     }
     if channels.iter().all(|channel| !channel.fields.system) {
-        let text = "Nobody is told when a message cannot be delivered. Edit a channel and tick that box, under";
+        let text = "Nobody is told when a message cannot be delivered: edit a channel and tick the box for that, under";
         notices.push(Notice {
             links: to_channels(),
             ..warning(text.to_owned())

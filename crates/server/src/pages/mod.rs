@@ -6,6 +6,7 @@
 //! million monitors asks the memory for the newest forty and the database for those.
 
 mod attempts;
+mod channel_form;
 mod channels;
 mod door;
 mod frame;
@@ -83,6 +84,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/incidents/{number}/{action}", post(incidents::act))
         .route("/channels", get(channels::list).post(channels::create))
         .route("/channels/{id}/put-back", post(channels::put_back))
+        .route(
+            "/channels/{id}/edit",
+            get(channel_form::show_edit).post(channel_form::edit),
+        )
         .route("/channels/{id}/{action}", post(channels::act))
         .route(
             "/unsubscribe/{token}",

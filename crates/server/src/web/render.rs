@@ -11,9 +11,9 @@ use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
 use super::views::{
-    ChannelField, ChannelsView, Due, ErrorView, FormError, IncidentView, IncidentsView,
-    MaintenanceView, MonitorFormView, MonitorView, OverviewView, SetupView, SignInView, State,
-    UnsubscribeView,
+    ChannelEditView, ChannelField, ChannelsView, Due, ErrorView, FormError, IncidentView,
+    IncidentsView, MaintenanceView, MonitorFormView, MonitorView, OverviewView, SetupView,
+    SignInView, State, UnsubscribeView,
 };
 use crate::channels::Input;
 
@@ -69,6 +69,7 @@ page!(MonitorPage, "monitor.html", MonitorView, chart: Option<RunChart>, lines: 
 page!(MonitorFormPage, "monitor_form.html", MonitorFormView);
 page!(IncidentPage, "incident.html", IncidentView, rail: State);
 page!(IncidentsPage, "incidents.html", IncidentsView, state_key: &'static str);
+page!(ChannelEditPage, "channel_edit.html", ChannelEditView);
 page!(ChannelsPage, "channels.html", ChannelsView);
 page!(MaintenancePage, "maintenance.html", MaintenanceView);
 page!(ErrorPage, "error.html", ErrorView);
@@ -136,6 +137,11 @@ pub fn channels(view: &ChannelsView) -> String {
     rendered!(ChannelsPage, view, "channels", 0)
 }
 
+/// One channel, to be edited.
+pub fn channel_edit(view: &ChannelEditView) -> String {
+    rendered!(ChannelEditPage, view, "channels", 0)
+}
+
 /// What is worked on, what will be.
 pub fn maintenance(view: &MaintenanceView) -> String {
     rendered!(MaintenancePage, view, "maintenance", 5)
@@ -162,7 +168,7 @@ fn error_of<'a>(errors: &'a [FormError], field: &str) -> Option<&'a Untrusted> {
 
 /// Whether a form says that a field may be left out; of several words one is chosen anyway.
 fn may_be_left_out(field: &ChannelField) -> bool {
-    !field.required && !matches!(field.input, Input::Choice(_))
+    !field.required && !field.kept && !matches!(field.input, Input::Choice(_))
 }
 
 /// The `type` of an input.

@@ -40,6 +40,10 @@ fn pages() -> Vec<(&'static str, String)> {
         ),
         ("incidents", render::incidents(&samples::incidents())),
         ("channels", render::channels(&samples::channels())),
+        (
+            "channel, edited",
+            render::channel_edit(&samples::channel_edit()),
+        ),
         ("maintenance", render::maintenance(&samples::maintenance())),
         (
             "maintenance, empty",
@@ -245,6 +249,7 @@ fn what_a_form_sends_back_is_escaped_and_otherwise_untouched() {
     for field in &mut of_channel.fields {
         evil(&mut [&mut field.value]);
     }
+    evil(&mut [&mut of_channel.remind_every]);
     let mut maintenance = samples::maintenance();
     evil(&mut [
         &mut maintenance.name,

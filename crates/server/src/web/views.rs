@@ -527,9 +527,23 @@ pub struct ChannelsView {
     pub forms: Vec<ChannelForm>,
 }
 
-/// The form that makes a channel of one kind.
+/// `GET /channels/{id}/edit`. Sends `POST /channels/{id}/edit` with the fields of `POST /channels`, `remind_every`, `digest`
+/// (`on`), `rev`, and `forget-NAME` (`on`) for a secret that is to go.
+#[derive(Clone, Debug)]
+pub struct ChannelEditView {
+    /// Around it.
+    pub frame: Frame,
+    /// The form, filled.
+    pub form: ChannelForm,
+}
+
+/// The form of a channel of one kind.
 #[derive(Clone, Debug)]
 pub struct ChannelForm {
+    /// Of the channel that is edited; none: a new one.
+    pub id: Option<String>,
+    /// Of the object that the form shows, so that two people do not overwrite each other.
+    pub rev: String,
     /// `webhook`.
     pub kind: &'static str,
     /// For people.
@@ -544,6 +558,10 @@ pub struct ChannelForm {
     pub default: bool,
     /// Whether these are ticked.
     pub system: bool,
+    /// Whether these are ticked.
+    pub digest: bool,
+    /// After how long an open incident is said again.
+    pub remind_every: Untrusted,
     /// What the kind asks for.
     pub fields: Vec<ChannelField>,
     /// Why the last try failed: of `name`, and of no field.
@@ -565,6 +583,10 @@ pub struct ChannelField {
     pub required: bool,
     /// What was typed before; of secrets nothing.
     pub value: Untrusted,
+    /// Whether there is a secret, which stays when nothing is typed.
+    pub kept: bool,
+    /// Whether that secret can be taken away.
+    pub can_forget: bool,
     /// What is wrong with that.
     pub error: Option<Untrusted>,
 }

@@ -133,7 +133,7 @@ async fn buttons_do_what_they_say() {
             "hook is made.",
             "with the secret whsec_",
             "http://192.0.2.1:9",
-            "No channel receives Systole’s own troubles",
+            "Nobody is told when a message cannot be delivered",
         ],
     );
     assert!(!page.body.contains("secret-path"));
@@ -230,4 +230,67 @@ async fn a_list_is_found_by_name_label_and_state_and_has_pages() {
     site.get("/?state=new&q=job-4")
         .await
         .shows(200, &["2 monitors of 42"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_channel_keeps_its_secrets_and_says_what_is_wrong() {
+    let mut site = Site::set_up().await;
+    let url = "http://192.0.2.7/old";
+    let made = [
+        ("kind", "webhook"),
+        ("name", "ops"),
+        ("url", url),
+        ("default", "on"),
+    ];
+    site.post("/channels", &made).await.sees("/channels");
+    site.get("/channels")
+        .await
+        .shows(200, &["/channels/chn_1/edit"]);
+    site.get("/channels/chn_1/edit").await.shows(
+        200,
+        &[
+            "value=\"http://192.0.2.7/old\"",
+            "value=\"4h\"",
+            "what there is stays unless you type another",
+            "name=\"rev\" value=\"1\"",
+        ],
+    );
+    let edited = |rev: &'static str, remind_every: &'static str| {
+        [
+            ("rev", rev),
+            ("name", "on-call <i>"),
+            ("url", "http://192.0.2.7/new"),
+            ("remind_every", remind_every),
+            ("system", "on"),
+            ("digest", "on"),
+        ]
+    };
+    site.post("/channels/chn_1/edit", &edited("1", "often"))
+        .await
+        .shows(
+            422,
+            &["id=\"webhook-remind_every-error\"", "value=\"often\""],
+        );
+    site.post("/channels/chn_1/edit", &edited("1", "30m"))
+        .await
+        .sees("/channels");
+    site.get("/channels").await.shows(
+        200,
+        &[
+            "on-call &#60;i&#62; is saved.",
+            "<span class=\"chip\">system",
+        ],
+    );
+    site.get("/channels/chn_1/edit").await.shows(
+        200,
+        &[
+            "value=\"30m\"",
+            "value=\"http://192.0.2.7/new\"",
+            "name=\"system\" checked",
+        ],
+    );
+    site.post("/channels/chn_1/edit", &edited("1", "1h"))
+        .await
+        .shows(409, &["Somebody else has changed it", "value=\"1h\""]);
+    site.get("/channels/chn_9/edit").await.shows(404, &[]);
 }
