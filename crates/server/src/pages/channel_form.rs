@@ -23,7 +23,7 @@ use crate::web::views::{ChannelEditView, ChannelField, ChannelForm, FormError};
 pub(super) type Fields = HashMap<String, String>;
 
 /// A field of it, or nothing.
-fn given<'f>(fields: &'f Fields, name: &str) -> &'f str {
+pub(super) fn given<'f>(fields: &'f Fields, name: &str) -> &'f str {
     fields.get(name).map_or("", |value| value.trim())
 }
 

@@ -11,7 +11,7 @@ use systole_store::channels::ChannelRow;
 use systole_store::deliveries::DeliveryFilter;
 use systole_wire::{Channel, ChannelInput, FieldError, REDACTED};
 
-use super::channel_form::{Fields, document, forms};
+use super::channel_form::{Fields, document, forms, given};
 use super::frame::Says;
 use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
