@@ -133,7 +133,7 @@ async fn channels(app: &App, visitor: &Visitor) -> Result<Vec<Notice>, Error> {
     let channels = app.store.channels(visitor.project()).await?;
     let to_channels = || vec![("/channels".to_owned(), "Channels".to_owned().into())];
     let mut notices = Vec::new();
-    if app.engine.read().len() == 0 {
+    if app.engine.read().is_empty() {
         return Ok(notices);
     }
     if channels.is_empty() {
