@@ -108,7 +108,7 @@ fn table(what: Listed, items: &[Value], now: Time) -> Table {
                 plain("title"),
                 plain("reason"),
                 when("started_at"),
-                lasted(item, now),
+                lasted(item),
             ],
             Listed::Deliveries => vec![
                 plain("state"),
@@ -193,13 +193,22 @@ fn schedule(value: &Value) -> String {
 /// When a maintenance is: its rule, or its two ends.
 fn window(value: &Value) -> String {
     let Some(rule) = value["rrule"].as_str() else {
-        return format!("{} to {}", said(&value["start"]), said(&value["end"]));
+        let (start, end) = (whole(&value["start"]), whole(&value["end"]));
+        return format!("{start} to {end}");
     };
     let (start, zone) = (said(&value["start"]), said(&value["timezone"]));
     format!(
         "{rule} from {start} for {}, {zone}",
         said(&value["duration"])
     )
+}
+
+/// A time without the fraction of its second.
+fn whole(value: &Value) -> String {
+    let text = said(value);
+    Time::parse(&text).map_or(text, |time| {
+        Time::from_seconds(time.as_seconds()).to_string()
+    })
 }
 
 /// Whatever else somebody should see: warnings, maintenance, failures that are counted.
@@ -223,17 +232,22 @@ fn notes(item: &Value) -> String {
     notes.join(", ")
 }
 
-fn lasted(item: &Value, now: Time) -> String {
+fn lasted(item: &Value) -> String {
     let time = |field: &str| Time::parse(item[field].as_str()?).ok();
-    let Some(started) = time("started_at") else {
+    // Of an open one the column before says it.
+    let Some((started, resolved)) = time("started_at").zip(time("resolved_at")) else {
         return String::new();
     };
-    times::length(time("resolved_at").unwrap_or(now).since(started))
+    times::length(resolved.since(started))
 }
 
 fn last_error(attempt: &Value) -> String {
     let status = said(&attempt["status"]);
     let error = said(&attempt["error"]);
+    // An answer by HTTP says its status itself.
+    if error.contains(&status) {
+        return error;
+    }
     format!("{status} {error}").trim().to_owned()
 }
 
@@ -291,9 +305,23 @@ mod tests {
                 ],
             ),
             (
+                Listed::Incidents,
+                json!({"number": 13, "state": "triggered", "severity": "critical", "title": "b is down", "reason": "overran",
+                       "started_at": "2026-11-21T10:00:00Z"}),
+                vec![
+                    "13",
+                    "triggered",
+                    "critical",
+                    "b is down",
+                    "overran",
+                    "2 h ago",
+                    "-",
+                ],
+            ),
+            (
                 Listed::Deliveries,
                 json!({"state": "dead", "type": "incident.triggered", "channel": "ops", "incident_number": 12, "id": "d1",
-                       "created_at": "2026-11-21T11:59:00Z", "attempts": [{"status": 500, "error": "server error"}]}),
+                       "created_at": "2026-11-21T11:59:00Z", "attempts": [{"status": 500, "error": "HTTP 500: server error"}]}),
                 vec![
                     "dead",
                     "incident.triggered",
@@ -301,7 +329,7 @@ mod tests {
                     "12",
                     "1",
                     "1 min ago",
-                    "500 server error",
+                    "HTTP 500: server error",
                     "d1",
                 ],
             ),
@@ -327,7 +355,7 @@ mod tests {
             (
                 Listed::Maintenances,
                 json!({"state": "active", "name": "db", "matches": 0, "current_end": "2026-11-21T12:05:00Z",
-                       "when": {"start": "2026-11-21T11:00:00Z", "end": "2026-11-21T12:05:00Z"},
+                       "when": {"start": "2026-11-21T11:00:00.78642Z", "end": "2026-11-21T12:05:00Z"},
                        "warnings": [{"code": "covers_nothing", "message": ""}]}),
                 vec![
                     "active",
