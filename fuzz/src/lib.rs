@@ -44,7 +44,7 @@ pub const TARGETS: &[Target] = &[
     target("letters", letters::run, 6_000, 1_000),
     target("queries", queries::run, 50_000, 500),
     target("records", records::run, 500_000, 500),
-    target("replies", replies::run, 150_000, 20_000),
+    target("replies", replies::run, 250_000, 20_000),
     target("requests", requests::run, 150_000, 1_000),
     target("schedules", schedules::run, 20_000, 300),
     target("settings", settings::run, 40_000, 1_000),
