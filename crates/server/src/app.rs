@@ -88,7 +88,8 @@ impl EngineHandle {
                 rows,
                 settled,
                 nudge: Notify::new(),
-                follow_up: AtomicBool::new(false),
+                // A window may have been changed right before the former process ended.
+                follow_up: AtomicBool::new(true),
             },
             receiver,
         )
@@ -119,6 +120,11 @@ impl EngineHandle {
     pub(crate) fn ask_follow_up(&self) {
         self.follow_up.store(true, Ordering::Release);
         self.nudge.notify_one();
+    }
+
+    /// What was asked for could not be done: it is tried at the next turn, which nothing hurries.
+    pub(crate) fn keep_follow_up(&self) {
+        self.follow_up.store(true, Ordering::Release);
     }
 
     pub(crate) fn take_follow_up(&self) -> bool {

@@ -177,6 +177,14 @@ impl EngineLoop {
             return Ok(());
         }
         self.followed_up = now;
+        let done = self.follow_up_now(app, now, asked).await;
+        if asked && done.is_err() {
+            app.engine.keep_follow_up();
+        }
+        done
+    }
+
+    async fn follow_up_now(&self, app: &App, now: Time, asked: bool) -> Result<(), Error> {
         if !app.store.wants_follow_up(now, asked).await? {
             return Ok(());
         }
