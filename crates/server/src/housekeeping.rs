@@ -108,7 +108,7 @@ async fn drop_old(app: &App) -> Result<u64, Error> {
         }
     }
     // The file does not shrink when rows go, so the size that counts is that of what is in it.
-    if app.store.database_bytes() > app.config.retention_bytes {
+    if app.store.database_bytes().await? > app.config.retention_bytes {
         for _ in 0..CHUNKS {
             if app.store.log_bytes().await? <= app.config.retention_bytes || app.stop.is_cancelled()
             {

@@ -297,8 +297,10 @@ impl Metrics {
                 .set(i64::try_from(health.failures).unwrap_or(i64::MAX));
         }
         self.clock_steps.set(app.clock.steps());
-        self.database_bytes
-            .set(i64::try_from(app.store.database_bytes()).unwrap_or(i64::MAX));
+        if let Ok(bytes) = app.store.database_bytes().await {
+            self.database_bytes
+                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         self.wal_bytes
             .set(i64::try_from(app.store.wal_bytes()).unwrap_or(i64::MAX));
     }

@@ -1,12 +1,10 @@
 //! Channels: where deliveries go.
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use systole_core::engine::MonitorId;
 use systole_core::time::Time;
 
 use crate::error::taken;
-use crate::{Error, Store};
+use crate::{Error, Store, sql};
 
 /// What a person can set of a channel.
 #[derive(Clone, Debug)]
@@ -72,7 +70,7 @@ impl Store {
         fields: &ChannelFields,
     ) -> Result<i64, Error> {
         let mut session = self.session().await?;
-        let row = sqlx::query(
+        let row = sql::query(
             "INSERT INTO channel (project_id, rev, name, kind, config_cipher, is_default, is_system, remind_every,
              digest, created_at, updated_at, set_name) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10) RETURNING id",
         )
@@ -104,7 +102,7 @@ impl Store {
         fields: &ChannelFields,
     ) -> Result<bool, Error> {
         let mut session = self.session().await?;
-        let updated = sqlx::query(
+        let updated = sql::query(
             "UPDATE channel SET rev = rev + 1, name = $3, config_cipher = $4, is_default = $5, is_system = $6,
              remind_every = $7, digest = $8, updated_at = $9, set_name = $10, unsubscribed_cipher = $11
              WHERE id = $1 AND rev = $2",
@@ -134,7 +132,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let deleted = async {
-            sqlx::query(
+            sql::query(
                 "UPDATE delivery SET state = 3, finished_at = $2, detail = 'the channel was deleted'
                  WHERE channel_id = $1 AND state = 0",
             )
@@ -143,7 +141,7 @@ impl Store {
             .execute(session.connection())
             .await
             .map_err(Error::attempted("give up a channel's deliveries"))?;
-            let deleted = sqlx::query("DELETE FROM channel WHERE id = $1")
+            let deleted = sql::query("DELETE FROM channel WHERE id = $1")
                 .bind(id)
                 .execute(session.connection())
                 .await
@@ -159,13 +157,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn channels(&self, project: i64) -> Result<Vec<ChannelRow>, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} WHERE project_id = $1 ORDER BY id DESC"
-        )))
-        .bind(project)
-        .fetch_all(self.readers())
-        .await
-        .map_err(Error::attempted("read channels"))?;
+        let rows = sql::query(format!("{COLUMNS} WHERE project_id = $1 ORDER BY id DESC"))
+            .bind(project)
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read channels"))?;
         Ok(rows.iter().map(read_channel).collect())
     }
 
@@ -174,13 +170,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_without_channel(&self, project: i64) -> Result<i64, Error> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT COUNT(*) {WITHOUT_CHANNEL}"
-        )))
-        .bind(project)
-        .fetch_one(self.readers())
-        .await
-        .map_err(Error::attempted("count monitors without a channel"))?;
+        let row = sql::query(format!("SELECT COUNT(*) {WITHOUT_CHANNEL}"))
+            .bind(project)
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("count monitors without a channel"))?;
         Ok(row.get(0))
     }
 
@@ -193,16 +187,16 @@ impl Store {
         project: i64,
         limit: u32,
     ) -> Result<Vec<(MonitorId, String)>, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(format!(
             "SELECT m.id, m.name {WITHOUT_CHANNEL} ORDER BY m.id LIMIT $2"
-        )))
+        ))
         .bind(project)
         .bind(i64::from(limit))
         .fetch_all(self.readers())
         .await
         .map_err(Error::attempted("read monitors without a channel"))?;
-        let read = |row: &SqliteRow| {
-            let id = row.get::<i64, _>(0);
+        let read = |row: &sql::Row| {
+            let id = row.get::<i64>(0);
             (u32::try_from(id).unwrap_or(0), row.get(1))
         };
         Ok(rows.iter().map(read).collect())
@@ -213,19 +207,17 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn channel(&self, project: i64, id: i64) -> Result<Option<ChannelRow>, Error> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} WHERE project_id = $1 AND id = $2"
-        )))
-        .bind(project)
-        .bind(id)
-        .fetch_optional(self.readers())
-        .await
-        .map_err(Error::attempted("read a channel"))?;
+        let row = sql::query(format!("{COLUMNS} WHERE project_id = $1 AND id = $2"))
+            .bind(project)
+            .bind(id)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read a channel"))?;
         Ok(row.as_ref().map(read_channel))
     }
 }
 
-fn read_channel(row: &SqliteRow) -> ChannelRow {
+fn read_channel(row: &sql::Row) -> ChannelRow {
     ChannelRow {
         id: row.get(0),
         project: row.get(1),

@@ -1,155 +1,194 @@
-//! Opening the database: directory, lock, settings, migrations; one writer, a pool of readers.
+//! Opening the database, and taking turns on it.
+//!
+//! A store lies either in a directory of its own ([`embedded`]: SQLite, one process, one writing connection) or in a
+//! PostgreSQL that any number of replicas share ([`shared`]). What differs beyond that is asked of [`Dialect`].
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
-use crate::Error;
+use crate::sql::{Connection, Dialect, Pool};
+use crate::{Error, sql};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+mod embedded;
+mod shared;
 
-/// The database file within the data directory.
-pub(crate) const FILE: &str = "systole.db";
+use embedded::{Embedded, Writer};
+use shared::{Lent, Shared};
 
-/// The embedded database. Cheap to share behind an `Arc`.
+pub(crate) use embedded::{FILE, lock, newest_migration};
+
+/// The database. Cheap to share behind an `Arc`.
 pub struct Store {
-    writer: Mutex<Writer>,
-    readers: SqlitePool,
-    directory: PathBuf,
-    /// Held as long as the store lives: one process per directory.
-    _lock: File,
+    database: Database,
+    readers: Pool,
 }
 
-struct Writer {
-    connection: SqliteConnection,
-    /// A transaction was begun and its end has not been seen: its future may have been dropped.
-    open: bool,
-    /// The session before made its commits relaxed.
-    relaxed: bool,
+enum Database {
+    Embedded(Embedded),
+    Shared(Shared),
 }
 
-/// The writer's connection, for as long as it is held. Everything that writes goes through one at a time; waiting is
-/// in order of arrival.
+/// A connection for statements that belong together. On SQLite it is the writer's, and everything that writes goes
+/// through one at a time, in order of arrival.
 pub struct Session<'a> {
-    writer: MutexGuard<'a, Writer>,
+    held: Held<'a>,
+}
+
+enum Held<'a> {
+    Embedded(MutexGuard<'a, Writer>),
+    Shared(Lent),
 }
 
 impl Store {
-    /// Opens the database in `directory`, making both where they are missing.
+    /// Opens the embedded database in `directory`, making both where they are missing.
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Newer`], or what the disk says.
     pub async fn open(directory: &Path) -> Result<Store, Error> {
-        let lock = lock(directory)?;
-        let file = directory.join(FILE);
-        private_file(&file).map_err(|source| Error::Directory {
-            path: directory.to_owned(),
-            source,
-        })?;
-        let options = SqliteConnectOptions::new()
-            .filename(&file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10))
-            .foreign_keys(true)
-            // The server's housekeeper checkpoints on its own connection, so that no check-in waits for it.
-            .pragma("wal_autocheckpoint", "0")
-            .pragma("journal_size_limit", "67108864")
-            .pragma("cache_size", "-32768")
-            .statement_cache_capacity(200)
-            .disable_statement_logging();
-        let mut connection = options
-            .connect()
-            .await
-            .map_err(Error::attempted("open the database"))?;
-        migrate(&mut connection, directory).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(4)
-            .min_connections(0)
-            .connect_lazy_with(options.read_only(true).create_if_missing(false));
-        let writer = Mutex::new(Writer {
-            connection,
-            open: false,
-            relaxed: false,
-        });
+        let embedded = Embedded::open(directory).await?;
         Ok(Store {
-            writer,
-            readers,
-            directory: directory.to_owned(),
-            _lock: lock,
+            readers: Pool::Sqlite(embedded.readers.clone()),
+            database: Database::Embedded(embedded),
         })
     }
 
-    /// Where it lies.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// Opens the shared database at `url` (`postgres://user@host/name`), and makes its tables where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::Url`], [`Error::TooOld`], [`Error::Newer`], or what the database says.
+    pub async fn connect(url: &str) -> Result<Store, Error> {
+        let shared = Shared::open(url).await?;
+        Ok(Store {
+            readers: Pool::Postgres(shared.pool.clone()),
+            database: Database::Shared(shared),
+        })
+    }
+
+    /// Whether other replicas may share it.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.database, Database::Shared(_))
+    }
+
+    pub(crate) const fn dialect(&self) -> Dialect {
+        match self.database {
+            Database::Embedded(_) => Dialect::Sqlite,
+            Database::Shared(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Name, host and port of a shared database, for people.
+    pub fn place(&self) -> Option<&str> {
+        match &self.database {
+            Database::Embedded(_) => None,
+            Database::Shared(shared) => Some(shared.place()),
+        }
     }
 
     /// For reading what was committed.
-    pub(crate) const fn readers(&self) -> &SqlitePool {
+    pub(crate) const fn readers(&self) -> &Pool {
         &self.readers
     }
 
-    /// Waits for the writer's turn.
+    /// Waits for a turn.
     ///
     /// # Errors
-    /// When a transaction that was left open cannot be rolled back.
+    /// When there is no connection, or a transaction that was left open cannot be rolled back.
     pub async fn session(&self) -> Result<Session<'_>, Error> {
-        let mut session = Session {
-            writer: self.writer.lock().await,
+        let embedded = match &self.database {
+            Database::Embedded(embedded) => embedded,
+            Database::Shared(shared) => return lend(&shared.pool).await,
         };
-        if session.writer.open {
+        let writer = embedded.writer.lock().await;
+        let (open, relaxed) = (writer.open, writer.relaxed);
+        let mut session = Session {
+            held: Held::Embedded(writer),
+        };
+        if open {
             session.rollback().await?;
         }
-        if session.writer.relaxed {
+        if relaxed {
             session.durable().await?;
         }
         Ok(session)
     }
 
+    /// As [`Store::session`], for the writer of the log: it waits for no other session.
+    pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
+        match &self.database {
+            Database::Embedded(_) => self.session().await,
+            Database::Shared(shared) => lend(&shared.appending).await,
+        }
+    }
+
+    /// What the database takes for the time, and how far off that may be: half of the way there and back. The embedded
+    /// one has no clock of its own.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn clock(
+        &self,
+        clock: impl Fn() -> Time,
+    ) -> Result<Option<(Time, Time, Time)>, Error> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        let mut session = self.appending().await?;
+        let sent = clock();
+        let row = sql::query("SELECT now_us()")
+            .fetch_one(session.connection())
+            .await
+            .map_err(Error::attempted("ask the database for the time"))?;
+        Ok(Some((sent, Time::from_micros(row.get(0)), clock())))
+    }
+
     /// Moves the write-ahead log into the database file, without the writer; with `restart` the short rest with it, so
-    /// that the file can begin anew (while check-ins keep coming it would grow for ever).
+    /// that the file can begin anew (while check-ins keep coming it would grow for ever). PostgreSQL does such things
+    /// by itself.
     ///
     /// # Errors
     /// What the disk says.
     pub async fn checkpoint_wal(&self, restart: bool) -> Result<(), Error> {
-        let attempted = || Error::attempted("move the write-ahead log into the database file");
-        let options = SqliteConnectOptions::new()
-            .filename(self.directory.join(FILE))
-            .disable_statement_logging();
-        let mut other = options.connect().await.map_err(attempted())?;
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
-            .fetch_one(&mut other)
-            .await
-            .map_err(attempted())?;
-        other.close().await.map_err(attempted())?;
+        let Database::Embedded(embedded) = &self.database else {
+            return Ok(());
+        };
+        embedded.checkpoint_wal().await?;
         if !restart {
             return Ok(());
         }
         let mut session = self.session().await?;
-        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+        sql::query("PRAGMA wal_checkpoint(PASSIVE)")
             .fetch_one(session.connection())
             .await
-            .map_err(attempted())?;
+            .map_err(Error::attempted(
+                "move the write-ahead log into the database file",
+            ))?;
         Ok(())
     }
 
-    /// Bytes of the write-ahead log.
+    /// Bytes of the embedded database's write-ahead log.
     pub fn wal_bytes(&self) -> u64 {
-        std::fs::metadata(self.directory.join(format!("{FILE}-wal")))
-            .map_or(0, |metadata| metadata.len())
+        match &self.database {
+            Database::Embedded(embedded) => embedded.wal_bytes(),
+            Database::Shared(_) => 0,
+        }
     }
 
-    /// Bytes of the database file.
-    pub fn database_bytes(&self) -> u64 {
-        std::fs::metadata(self.directory.join(FILE)).map_or(0, |metadata| metadata.len())
+    /// Bytes of the database.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn database_bytes(&self) -> Result<u64, Error> {
+        if let Database::Embedded(embedded) = &self.database {
+            return Ok(embedded.database_bytes());
+        }
+        let row = sql::query("SELECT pg_database_size(current_database())")
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("measure the database"))?;
+        Ok(row.get::<i64>(0).cast_unsigned())
     }
 
     /// The check value of the key that this database was made with: `(key id, check value)`.
@@ -157,8 +196,8 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn key_check(&self) -> Result<Option<(String, Vec<u8>)>, Error> {
-        let row = sqlx::query("SELECT key_id, key_check FROM installation WHERE id = 1")
-            .fetch_optional(&self.readers)
+        let row = sql::query("SELECT key_id, key_check FROM installation WHERE id = 1")
+            .fetch_optional(self.readers())
             .await
             .map_err(Error::attempted("read the installation"))?;
         Ok(row.map(|row| (row.get(0), row.get(1))))
@@ -171,7 +210,7 @@ impl Store {
     pub async fn install(&self, now: Time, key_id: &str, check: &[u8]) -> Result<(), Error> {
         let mut session = self.session().await?;
         session.begin().await?;
-        sqlx::query(
+        sql::query(
             "INSERT INTO installation (id, created_at, key_id, key_check) VALUES (1, $1, $2, $3)",
         )
         .bind(now.as_micros())
@@ -180,7 +219,7 @@ impl Store {
         .execute(session.connection())
         .await
         .map_err(Error::attempted("set up the database"))?;
-        sqlx::query("INSERT INTO project (id, name) VALUES ($1, 'default')")
+        sql::query("INSERT INTO project (id, name) VALUES ($1, 'default')")
             .bind(crate::DEFAULT_PROJECT)
             .execute(session.connection())
             .await
@@ -189,38 +228,104 @@ impl Store {
     }
 }
 
+async fn lend<'a>(pool: &sqlx::PgPool) -> Result<Session<'a>, Error> {
+    let connection = pool
+        .acquire()
+        .await
+        .map_err(Error::attempted("reach the database"))?;
+    Ok(Session {
+        held: Held::Shared(Lent {
+            connection,
+            open: false,
+        }),
+    })
+}
+
+/// For `map_err` of a migration that was run on `place`.
+fn migration_failed(place: String, known: i64) -> impl FnOnce(MigrateError) -> Error {
+    let attempted = "migrate the database";
+    move |error| match error {
+        MigrateError::VersionMissing(found) => Error::Newer {
+            place,
+            found,
+            known,
+        },
+        MigrateError::Execute(source) => Error::Database { attempted, source },
+        other => Error::Database {
+            attempted,
+            source: sqlx::Error::Migrate(Box::new(other)),
+        },
+    }
+}
+
 impl Session<'_> {
     /// The connection itself.
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.writer.connection
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        match &mut self.held {
+            Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
+            Held::Shared(lent) => Connection::Postgres(&mut lent.connection),
+        }
     }
 
-    /// Begins a transaction. One that is neither committed nor rolled back is rolled back before the next session.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        match self.held {
+            Held::Embedded(_) => Dialect::Sqlite,
+            Held::Shared(_) => Dialect::Postgres,
+        }
+    }
+
+    fn is_open(&mut self, open: bool) {
+        match &mut self.held {
+            Held::Embedded(writer) => writer.open = open,
+            Held::Shared(lent) => lent.open = open,
+        }
+    }
+
+    /// Begins a transaction. One that is neither committed nor rolled back is rolled back before the connection is used again.
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
-        self.writer.open = true;
-        sqlx::query("BEGIN IMMEDIATE")
-            .execute(self.connection())
-            .await
-            .map_err(Error::attempted("begin a transaction"))?;
-        Ok(())
+        self.is_open(true);
+        match self.connection() {
+            Connection::Postgres(connection) => shared::begin(connection).await,
+            sqlite @ Connection::Sqlite(_) => sql::query("BEGIN IMMEDIATE")
+                .execute(sqlite)
+                .await
+                .map(drop),
+        }
+        .map_err(Error::attempted("begin a transaction"))
+    }
+
+    /// Begins a transaction that only reads, and reads as of one moment.
+    pub(crate) async fn begin_snapshot(&mut self) -> Result<(), Error> {
+        self.is_open(true);
+        match self.connection() {
+            Connection::Postgres(connection) => shared::begin_snapshot(connection).await,
+            sqlite @ Connection::Sqlite(_) => sql::query("BEGIN").execute(sqlite).await.map(drop),
+        }
+        .map_err(Error::attempted("begin to read"))
     }
 
     /// Commits from here on need not be on the disk at once (until [`Session::durable`]): the next durable commit takes
     /// them along, and a crash loses them only together with everything after them. For what can be done again.
+    /// To be called before [`Session::begin`]; the shared database commits as ever, its replicas rely on what they read.
     pub(crate) async fn relaxed(&mut self) -> Result<(), Error> {
-        self.writer.relaxed = true;
+        let Held::Embedded(writer) = &mut self.held else {
+            return Ok(());
+        };
+        writer.relaxed = true;
         self.synchronous("PRAGMA synchronous = NORMAL").await
     }
 
     /// Commits are on the disk when they return.
     async fn durable(&mut self) -> Result<(), Error> {
         self.synchronous("PRAGMA synchronous = FULL").await?;
-        self.writer.relaxed = false;
+        if let Held::Embedded(writer) = &mut self.held {
+            writer.relaxed = false;
+        }
         Ok(())
     }
 
     async fn synchronous(&mut self, pragma: &'static str) -> Result<(), Error> {
-        sqlx::query(pragma)
+        sql::query(pragma)
             .execute(self.connection())
             .await
             .map_err(Error::attempted("set how commits reach the disk"))?;
@@ -228,11 +333,11 @@ impl Session<'_> {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
-        sqlx::query("COMMIT")
+        sql::query("COMMIT")
             .execute(self.connection())
             .await
             .map_err(Error::attempted("commit"))?;
-        self.writer.open = false;
+        self.is_open(false);
         Ok(())
     }
 
@@ -241,7 +346,7 @@ impl Session<'_> {
     /// # Errors
     /// What the database says.
     pub async fn rollback(&mut self) -> Result<(), Error> {
-        match sqlx::query("ROLLBACK").execute(self.connection()).await {
+        match sql::query("ROLLBACK").execute(self.connection()).await {
             Ok(_) => {}
             // SQLite rolls some failures back by itself; then there is nothing left to give up.
             Err(sqlx::Error::Database(error))
@@ -253,83 +358,7 @@ impl Session<'_> {
                 });
             }
         }
-        self.writer.open = false;
+        self.is_open(false);
         Ok(())
-    }
-}
-
-/// The directory's lock, which is made with it where they are missing.
-pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
-    let refused = |source| Error::Directory {
-        path: directory.to_owned(),
-        source,
-    };
-    let existed = directory.exists();
-    std::fs::create_dir_all(directory).map_err(refused)?;
-    if !existed {
-        private(directory).map_err(refused)?;
-    }
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join("lock"))
-        .map_err(refused)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse {
-            path: directory.to_owned(),
-        }),
-        Err(std::fs::TryLockError::Error(source)) => Err(refused(source)),
-    }
-}
-
-/// The database holds what jobs print: nobody else reads it. Its companion files take over its mode.
-#[cfg(unix)]
-fn private_file(file: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(file)
-        .map(drop)
-}
-
-#[cfg(unix)]
-fn private(directory: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
-}
-
-/// The version that a database has once this program has opened it.
-pub(crate) fn newest_migration() -> i64 {
-    MIGRATIONS
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0)
-}
-
-async fn migrate(connection: &mut SqliteConnection, directory: &Path) -> Result<(), Error> {
-    match MIGRATIONS.run(connection).await {
-        Ok(()) => Ok(()),
-        Err(MigrateError::VersionMissing(found)) => {
-            let known = newest_migration();
-            Err(Error::Newer {
-                path: directory.to_owned(),
-                found,
-                known,
-            })
-        }
-        Err(MigrateError::Execute(source)) => Err(Error::Database {
-            attempted: "migrate the database",
-            source,
-        }),
-        Err(other) => Err(Error::Database {
-            attempted: "migrate the database",
-            source: sqlx::Error::Migrate(Box::new(other)),
-        }),
     }
 }

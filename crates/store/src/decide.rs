@@ -8,7 +8,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::engine::{
     Boot, BootedMonitor, Decided, Decision, Monitor, MonitorId, Position, Row, Sweep, Vector,
 };
@@ -20,11 +19,12 @@ use systole_core::time::Time;
 
 use crate::deliveries::Outgoing;
 use crate::incidents::{COLUMNS, EvidenceDocument, IncidentRow, read_incident};
+use crate::lease::fence;
 use crate::monitors::{MonitorRow, ids_text, labels_text};
 use crate::record::{CheckinRecord, unpack_checkins};
 use crate::settings::SettingsDocument;
 use crate::state::{pack, pack_vector, unpack, unpack_vector};
-use crate::{Error, Session, Store};
+use crate::{Error, Session, Store, sql};
 
 mod follow_up;
 mod outbox;
@@ -60,22 +60,6 @@ pub struct Booted {
 pub struct SettingsIds(HashMap<Arc<Settings>, i64>);
 
 impl Store {
-    /// Takes the lease: whoever held it before cannot decide any more. Answers the epoch.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn take_lease(&self, holder: u32) -> Result<i64, Error> {
-        let mut session = self.session().await?;
-        let row = sqlx::query(
-            "UPDATE lease SET epoch = epoch + 1, holder = $1 WHERE name = 'decider' RETURNING epoch",
-        )
-        .bind(i64::from(holder))
-        .fetch_one(session.connection())
-        .await
-        .map_err(Error::attempted("take the lease"))?;
-        Ok(row.get(0))
-    }
-
     /// Reads what was persisted, as one consistent snapshot.
     ///
     /// # Errors
@@ -83,68 +67,68 @@ impl Store {
     pub async fn boot(&self) -> Result<Booted, Error> {
         let attempted = || Error::attempted("load the states");
         let mut session = self.session().await?;
-        session.begin().await?;
-        let connection = session.connection();
+        session.begin_snapshot().await?;
+        let states = session.dialect().states();
+        let mut connection = session.connection();
         let mut settings = HashMap::new();
         let mut by_id = HashMap::new();
-        for row in sqlx::query("SELECT id, body FROM settings")
-            .fetch_all(&mut *connection)
+        for row in sql::query("SELECT id, body FROM settings")
+            .fetch_all(connection.again())
             .await
             .map_err(attempted())?
         {
             let document: SettingsDocument = serde_json::from_str(row.get(1))
                 .map_err(|_| Error::Corrupt("settings cannot be read"))?;
             let shared = Arc::new(document.settings()?);
-            by_id.insert(row.get::<i64, _>(0), Arc::clone(&shared));
+            by_id.insert(row.get::<i64>(0), Arc::clone(&shared));
             settings.insert(shared, row.get(0));
         }
-        let checkpoint = sqlx::query("SELECT cut, vector FROM checkpoint WHERE id = 1")
-            .fetch_optional(&mut *connection)
+        let checkpoint = sql::query("SELECT cut, vector FROM checkpoint WHERE id = 1")
+            .fetch_optional(connection.again())
             .await
             .map_err(attempted())?;
         let checkpoint = match checkpoint {
             Some(row) => (
-                row.get::<i64, _>(0).cast_unsigned(),
+                row.get::<i64>(0).cast_unsigned(),
                 unpack_vector(row.get(1))?,
             ),
             None => (0, Vector::new()),
         };
         let mut cuts = Vec::new();
-        for row in sqlx::query("SELECT cut, vector FROM log_cut ORDER BY cut")
-            .fetch_all(&mut *connection)
+        for row in sql::query("SELECT cut, vector FROM log_cut ORDER BY cut")
+            .fetch_all(connection.again())
             .await
             .map_err(attempted())?
         {
             cuts.push((
-                row.get::<i64, _>(0).cast_unsigned(),
+                row.get::<i64>(0).cast_unsigned(),
                 unpack_vector(row.get(1))?,
             ));
         }
-        let ids = sqlx::query("SELECT COALESCE(MAX(id), 0), COUNT(*) FROM monitor_state")
-            .fetch_one(&mut *connection)
+        let ids = sql::query("SELECT COALESCE(MAX(id), 0), COUNT(*) FROM monitor_state")
+            .fetch_one(connection.again())
             .await
             .map_err(attempted())?;
         let mut monitors =
-            Vec::with_capacity(usize::try_from(ids.get::<i64, _>(1)).unwrap_or_default());
-        for from in (0..=ids.get::<i64, _>(0)).step_by(usize::from(BOOT_IDS)) {
+            Vec::with_capacity(usize::try_from(ids.get::<i64>(1)).unwrap_or_default());
+        for from in (0..=ids.get::<i64>(0)).step_by(usize::from(BOOT_IDS)) {
             // A thousand states to a row: through the driver, each row costs more than its content.
-            let rows = sqlx::query(
-                "SELECT group_concat(id || ' ' || cut || ' ' || hex(state), ',') FROM monitor_state
-                 WHERE id >= $1 AND id < $2 GROUP BY id / 1000",
-            )
+            let rows = sql::query(format!(
+                "SELECT {states} FROM monitor_state WHERE id >= $1 AND id < $2 GROUP BY id / 1000"
+            ))
             .bind(from)
             .bind(from + i64::from(BOOT_IDS))
-            .fetch_all(&mut *connection)
+            .fetch_all(connection.again())
             .await
             .map_err(attempted())?;
             for row in rows {
-                for entry in row.get::<&str, _>(0).split(',') {
+                for entry in row.get::<&str>(0).split(',') {
                     monitors.push(read_state(entry, &by_id)?);
                 }
             }
         }
-        let outages = sqlx::query("SELECT g0, g1 FROM outage ORDER BY g0")
-            .fetch_all(&mut *connection)
+        let outages = sql::query("SELECT g0, g1 FROM outage ORDER BY g0")
+            .fetch_all(connection.again())
             .await
             .map_err(attempted())?
             .iter()
@@ -153,7 +137,7 @@ impl Store {
                 until: Time::from_micros(row.get(1)),
             })
             .collect();
-        let next_incident: i64 = sqlx::query("SELECT COALESCE(MAX(id), 0) + 1 FROM incident")
+        let next_incident: i64 = sql::query("SELECT COALESCE(MAX(id), 0) + 1 FROM incident")
             .fetch_one(connection)
             .await
             .map_err(attempted())?
@@ -177,7 +161,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn checkpoint_vector(&self) -> Result<Vector, Error> {
-        let row = sqlx::query("SELECT vector FROM checkpoint WHERE id = 1")
+        let row = sql::query("SELECT vector FROM checkpoint WHERE id = 1")
             .fetch_optional(self.readers())
             .await
             .map_err(Error::attempted("read the checkpoint"))?;
@@ -220,7 +204,7 @@ impl Store {
         session.write_outages(&sweep.outages).await?;
         if let Some(end) = &sweep.end {
             let attempted = || Error::attempted("move the checkpoint");
-            sqlx::query(
+            sql::query(
                 "INSERT INTO checkpoint (id, cut, vector) VALUES (1, $1, $2)
                  ON CONFLICT (id) DO UPDATE SET cut = excluded.cut, vector = excluded.vector",
             )
@@ -229,13 +213,13 @@ impl Store {
             .execute(session.connection())
             .await
             .map_err(attempted())?;
-            sqlx::query("DELETE FROM log_cut WHERE cut < $1")
+            sql::query("DELETE FROM log_cut WHERE cut < $1")
                 .bind(end.cut.cast_signed())
                 .execute(session.connection())
                 .await
                 .map_err(attempted())?;
             if !end.finished.is_empty() {
-                sqlx::query("UPDATE log_stream SET folded = 1 WHERE stream IN (SELECT value FROM json_each($1))")
+                sql::query("UPDATE log_stream SET folded = 1 WHERE stream IN (SELECT value FROM json_each($1))")
                     .bind(ids_text(&end.finished))
                     .execute(session.connection())
                     .await
@@ -244,19 +228,6 @@ impl Store {
         }
         session.commit().await
     }
-}
-
-async fn fence(session: &mut Session<'_>, epoch: i64) -> Result<(), Error> {
-    let held = sqlx::query("SELECT 1 FROM lease WHERE name = 'decider' AND epoch = $1")
-        .bind(epoch)
-        .fetch_optional(session.connection())
-        .await
-        .map_err(Error::attempted("check the lease"))?;
-    if held.is_some() {
-        return Ok(());
-    }
-    session.rollback().await?;
-    Err(Error::Fenced)
 }
 
 fn read_state(entry: &str, settings: &HashMap<i64, Arc<Settings>>) -> Result<BootedMonitor, Error> {
@@ -315,9 +286,8 @@ impl Session<'_> {
                 let settings_id = settings.id(self, &monitor.settings).await?;
                 packed.push((i64::from(*id), pack(monitor, settings_id)));
             }
-            let mut query =
-                QueryBuilder::<Sqlite>::new("INSERT INTO monitor_state (id, cut, state) ");
-            query.push_values(packed, |mut row, (id, state)| {
+            let mut query = sql::Builder::new("INSERT INTO monitor_state (id, cut, state) ");
+            query.push_values(packed, |row, (id, state)| {
                 row.push_bind(id)
                     .push_bind(cut.cast_signed())
                     .push_bind(state);
@@ -336,7 +306,7 @@ impl Session<'_> {
     }
 
     async fn write_cut(&mut self, cut: u64, epoch: i64, vector: &Vector) -> Result<(), Error> {
-        sqlx::query("INSERT INTO log_cut (cut, epoch, vector) VALUES ($1, $2, $3) ON CONFLICT (cut) DO NOTHING")
+        sql::query("INSERT INTO log_cut (cut, epoch, vector) VALUES ($1, $2, $3) ON CONFLICT (cut) DO NOTHING")
             .bind(cut.cast_signed())
             .bind(epoch)
             .bind(pack_vector(vector))
@@ -348,7 +318,7 @@ impl Session<'_> {
 
     async fn write_outages(&mut self, outages: &[(Outage, Position)]) -> Result<(), Error> {
         for (outage, at) in outages {
-            sqlx::query("INSERT INTO outage (stream, seq, g0, g1) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+            sql::query("INSERT INTO outage (stream, seq, g0, g1) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
                 .bind(i64::from(at.stream()))
                 .bind(at.seq().cast_signed())
                 .bind(outage.from.as_micros())
@@ -443,7 +413,7 @@ impl Deciding<'_> {
             "DELETE FROM monitor_state WHERE id IN (SELECT value FROM json_each($1))",
             "DELETE FROM kept_checkin WHERE monitor_id IN (SELECT value FROM json_each($1))",
         ] {
-            sqlx::query(statement)
+            sql::query(statement)
                 .bind(ids_text(&gone))
                 .execute(self.session.connection())
                 .await
@@ -473,7 +443,7 @@ impl Deciding<'_> {
         let monitors: HashMap<MonitorId, MonitorRow> =
             monitors.into_iter().map(|row| (row.id, row)).collect();
         let mut incidents = self.incidents_by_number(&numbers).await?;
-        let mut seq: i64 = sqlx::query("SELECT COALESCE(MAX(seq), 0) FROM incident_event")
+        let mut seq: i64 = sql::query("SELECT COALESCE(MAX(seq), 0) FROM incident_event")
             .fetch_one(self.session.connection())
             .await
             .map_err(Error::attempted("number events"))?
@@ -516,7 +486,7 @@ impl Deciding<'_> {
         &mut self,
         numbers: &BTreeSet<u64>,
     ) -> Result<HashMap<u64, IncidentRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let mut query = sql::Builder::new(COLUMNS);
         let text =
             serde_json::Value::from(numbers.iter().copied().collect::<Vec<u64>>()).to_string();
         query
@@ -568,7 +538,7 @@ impl Deciding<'_> {
 
     /// The check-ins of a row of the log; none where it was dropped.
     async fn records(&mut self, position: Position) -> Result<Vec<CheckinRecord>, Error> {
-        let row = sqlx::query("SELECT at, body FROM log WHERE stream = $1 AND seq = $2")
+        let row = sql::query("SELECT at, body FROM log WHERE stream = $1 AND seq = $2")
             .bind(i64::from(position.stream()))
             .bind(position.seq().cast_signed())
             .fetch_optional(self.session.connection())
@@ -596,11 +566,11 @@ impl Deciding<'_> {
                     incident.evidence.text()?,
                 ));
             }
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let mut query = sql::Builder::new(
                 "INSERT INTO incident (id, project_id, monitor_id, monitor_kind, monitor_name, labels, severity, state,
                  reason, reopened, started_at, detected_at, acknowledged_at, resolved_at, evidence) ",
             );
-            query.push_values(packed, |mut row, (incident, labels, evidence)| {
+            query.push_values(packed, |row, (incident, labels, evidence)| {
                 row.push_bind(incident.number.cast_signed())
                     .push_bind(incident.project)
                     .push_bind(i64::from(incident.monitor))
@@ -642,12 +612,12 @@ impl Deciding<'_> {
             for happening in chunk {
                 packed.push((happening, happening.evidence.text()?));
             }
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let mut query = sql::Builder::new(
                 "INSERT INTO incident_event (seq, epoch, cut, project_id, monitor_id, incident_id, kind, at, decided_at,
                  reason, reopened, by_whom, note, evidence) ",
             );
             let epoch = self.epoch;
-            query.push_values(packed, |mut row, (happening, evidence)| {
+            query.push_values(packed, |row, (happening, evidence)| {
                 let event = happening.event;
                 row.push_bind(happening.seq)
                     .push_bind(epoch)

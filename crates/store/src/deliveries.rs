@@ -3,14 +3,12 @@
 //! A decision inserts rows; whoever may send claims them. The claim number fences a late finish: a sender that stood
 //! still longer than its claim cannot undo what another has done since. Per channel and incident, rows go in order.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::message::{MessageKind, Occasion};
 use systole_core::time::{Span, Time};
 
 use crate::incidents::{EvidenceDocument, IncidentRow, read_incident};
 use crate::occasion::read_occasion;
-use crate::{Error, Session, Store};
+use crate::{Error, Session, Store, sql};
 
 /// How long a claim holds. A sender looks at its age right before it writes.
 pub const CLAIM: Span = Span::from_seconds(60);
@@ -179,7 +177,8 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let claimed = async {
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let skip_locked = session.dialect().skip_locked();
+            let mut query = sql::Builder::new(
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = ",
             );
             query.push_bind((now + CLAIM).as_micros());
@@ -194,7 +193,7 @@ impl Store {
             query.push_bind(serde_json::Value::from(not.to_vec()).to_string());
             query.push(")) AND next_at <= ").push_bind(now.as_micros());
             query.push(" ORDER BY next_at, id LIMIT ").push_bind(i64::from(limit));
-            query.push(")) RETURNING id");
+            query.push(skip_locked).push(")) RETURNING id");
             let rows = query.build().fetch_all(session.connection()).await.map_err(attempted())?;
             let mut ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
             if ids.is_empty() {
@@ -202,14 +201,14 @@ impl Store {
             }
             // The rest of the groups that were touched; what one incident has twice in a group goes together, too.
             let text = serde_json::Value::from(ids.clone()).to_string();
-            let rest = sqlx::query(
+            let rest = sql::query(
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = $1
                  WHERE state = 0 AND held = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS
                  (SELECT 1 FROM delivery g WHERE g.id IN (SELECT value FROM json_each($3))
                  AND g.grouped = delivery.grouped AND g.channel_id = delivery.channel_id) AND NOT EXISTS
                  (SELECT 1 FROM delivery e WHERE e.channel_id = delivery.channel_id
                  AND e.incident_id = delivery.incident_id AND e.seq < delivery.seq AND e.state = 0
-                 AND e.grouped IS NOT delivery.grouped) RETURNING id",
+                 AND e.grouped IS DISTINCT FROM delivery.grouped) RETURNING id",
             )
             .bind((now + CLAIM).as_micros())
             .bind(now.as_micros())
@@ -217,8 +216,8 @@ impl Store {
             .fetch_all(session.connection())
             .await
             .map_err(attempted())?;
-            ids.extend(rest.iter().map(|row| row.get::<i64, _>(0)));
-            let rows = sqlx::query(
+            ids.extend(rest.iter().map(|row| row.get::<i64>(0)));
+            let rows = sql::query(
                 "SELECT i.id, i.project_id, i.monitor_id, i.monitor_kind, i.monitor_name, i.labels, i.severity, i.state,
                  i.reason, i.reopened, i.started_at, i.detected_at, i.acknowledged_at, i.resolved_at, i.evidence,
                  d.id, d.key, d.channel_id, d.claim, d.attempts, d.decided_at, d.grouped, d.kind,
@@ -244,7 +243,7 @@ impl Store {
     /// What the database says.
     pub async fn release_claims(&self, now: Time) -> Result<u64, Error> {
         let mut session = self.session().await?;
-        let released = sqlx::query(
+        let released = sql::query(
             "UPDATE delivery SET next_at = $1 WHERE state = 0 AND held = 0 AND claim > 0 AND next_at > $1 AND NOT EXISTS
              (SELECT 1 FROM delivery_attempt a WHERE a.delivery_id = delivery.id AND a.n = delivery.claim)",
         )
@@ -306,7 +305,7 @@ impl Store {
     pub async fn put_back(&self, finished: &[(i64, i64)], at: Time) -> Result<(), Error> {
         let mut session = self.session().await?;
         for (id, claim) in finished {
-            sqlx::query(
+            sql::query(
                 "UPDATE delivery SET next_at = $3, attempts = attempts - 1 WHERE id = $1 AND claim = $2 AND state = 0",
             )
             .bind(id)
@@ -325,7 +324,7 @@ impl Store {
     /// What the database says.
     pub async fn replay(&self, now: Time, project: i64, id: i64) -> Result<bool, Error> {
         let mut session = self.session().await?;
-        let updated = sqlx::query(
+        let updated = sql::query(
             "UPDATE delivery SET state = 0, next_at = $3, decided_at = $3, finished_at = NULL, attempts = 0,
              death_told = 0 WHERE id = $1 AND project_id = $2 AND state = 3",
         )
@@ -343,11 +342,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn next_delivery_at(&self) -> Result<Option<Time>, Error> {
-        let row = sqlx::query("SELECT MIN(next_at) FROM delivery WHERE state = 0 AND held = 0")
+        let row = sql::query("SELECT MIN(next_at) FROM delivery WHERE state = 0 AND held = 0")
             .fetch_one(self.readers())
             .await
             .map_err(Error::attempted("look for the next delivery"))?;
-        Ok(row.get::<Option<i64>, _>(0).map(Time::from_micros))
+        Ok(row.get::<Option<i64>>(0).map(Time::from_micros))
     }
 
     /// Deliveries, newest first.
@@ -359,7 +358,7 @@ impl Store {
         project: i64,
         filter: &DeliveryFilter,
     ) -> Result<Vec<DeliveryRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = sql::Builder::new(
             "SELECT d.id, d.key, d.channel_id, COALESCE(c.name, ''), d.incident_id, d.seq, d.kind, d.state, d.attempts,
              d.next_at, d.decided_at, d.finished_at, d.detail, d.held, d.occasion FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
              WHERE d.project_id = ",
@@ -405,19 +404,19 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn attempts(&self, delivery: i64) -> Result<Vec<Attempt>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT at, latency, outcome, status, detail FROM delivery_attempt WHERE delivery_id = $1 ORDER BY n LIMIT 500",
         )
         .bind(delivery)
         .fetch_all(self.readers())
         .await
         .map_err(Error::attempted("read attempts"))?;
-        let read = |row: &SqliteRow| Attempt {
+        let read = |row: &sql::Row| Attempt {
             at: Time::from_micros(row.get(0)),
             latency: Span::from_micros(row.get(1)),
             outcome: row.get(2),
             status: row
-                .get::<Option<i64>, _>(3)
+                .get::<Option<i64>>(3)
                 .and_then(|status| u16::try_from(status).ok()),
             detail: row.get(4),
         };
@@ -429,7 +428,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn outbox_depths(&self) -> Result<OutboxDepths, Error> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT (SELECT COUNT(*) FROM delivery WHERE state = 0), (SELECT COUNT(*) FROM delivery WHERE state = 3),
              (SELECT MIN(decided_at) FROM delivery WHERE state = 0)",
         )
@@ -439,7 +438,7 @@ impl Store {
         Ok(OutboxDepths {
             pending: row.get(0),
             dead: row.get(1),
-            oldest: row.get::<Option<i64>, _>(2).map(Time::from_micros),
+            oldest: row.get::<Option<i64>>(2).map(Time::from_micros),
         })
     }
 }
@@ -451,10 +450,10 @@ impl Session<'_> {
         rows: &[(i64, i64, &Finished)],
     ) -> Result<u64, Error> {
         let attempted = || Error::attempted("record attempts");
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = sql::Builder::new(
             "INSERT INTO delivery_attempt (delivery_id, n, at, latency, outcome, status, detail) ",
         );
-        query.push_values(rows, |mut row, (id, claim, one)| {
+        query.push_values(rows, |row, (id, claim, one)| {
             let attempt = &one.attempt;
             row.push_bind(*id)
                 .push_bind(*claim)
@@ -470,10 +469,9 @@ impl Session<'_> {
             .execute(self.connection())
             .await
             .map_err(attempted())?;
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "WITH f (id, claim, state, next_at, finished_at, detail) AS (",
-        );
-        query.push_values(rows, |mut row, (id, claim, one)| {
+        let mut query =
+            sql::Builder::new("WITH f (id, claim, state, next_at, finished_at, detail) AS (");
+        query.push_values(rows, |row, (id, claim, one)| {
             let (state, next_at, over) = match one.finish {
                 Finish::Delivered => (DELIVERED, now, Some(now.as_micros())),
                 Finish::RetryAt(at) => (PENDING, at, None),
@@ -509,27 +507,27 @@ fn state_word(code: i64) -> &'static str {
     }
 }
 
-fn read_delivery(row: &SqliteRow) -> Result<DeliveryRow, Error> {
+fn read_delivery(row: &sql::Row) -> Result<DeliveryRow, Error> {
     Ok(DeliveryRow {
         id: row.get(0),
         key: row.get(1),
         channel: row.get(2),
         channel_name: row.get(3),
-        incident: row.get::<i64, _>(4).cast_unsigned(),
+        incident: row.get::<i64>(4).cast_unsigned(),
         seq: row.get(5),
         kind: row.get(6),
         state: state_word(row.get(7)),
         attempts: row.get(8),
         next_at: Time::from_micros(row.get(9)),
         decided_at: Time::from_micros(row.get(10)),
-        finished_at: row.get::<Option<i64>, _>(11).map(Time::from_micros),
+        finished_at: row.get::<Option<i64>>(11).map(Time::from_micros),
         detail: row.get(12),
         held: row.get(13),
         occasion: read_occasion(row.get(14))?,
     })
 }
 
-fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
+fn read_outgoing(row: &sql::Row) -> Result<Outgoing, Error> {
     let kind: &str = row.get(22);
     let kind: MessageKind = kind
         .parse()
@@ -541,14 +539,14 @@ fn read_outgoing(row: &SqliteRow) -> Result<Outgoing, Error> {
         key: row.get(16),
         channel: row.get(17),
         claim: row.get(18),
-        attempts: u32::try_from(row.get::<i64, _>(19)).unwrap_or(u32::MAX),
+        attempts: u32::try_from(row.get::<i64>(19)).unwrap_or(u32::MAX),
         decided_at: Time::from_micros(row.get(20)),
         grouped: row.get(21),
         occasion: read_occasion(row.get(27))?,
         kind,
         at: Time::from_micros(row.get(23)),
         reason: row.get(24),
-        reopened: u32::try_from(row.get::<i64, _>(25)).unwrap_or(u32::MAX),
+        reopened: u32::try_from(row.get::<i64>(25)).unwrap_or(u32::MAX),
         evidence: EvidenceDocument::read(row.get(26))?,
         by: row.get(28),
         note: row.get(29),

@@ -25,15 +25,31 @@ pub enum Error {
     },
     /// The database was made by a newer version.
     #[error(
-        "the database in {path} was migrated to version {found} by a newer Systole, this one knows {known}; run the newer version"
+        "the database in {place} was migrated to version {found} by a newer Systole, this one knows {known}; run the newer version"
     )]
     Newer {
-        /// The directory.
-        path: PathBuf,
+        /// The directory, or name and host.
+        place: String,
         /// Its version.
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// The address of the shared database.
+    #[error(
+        "--database-url is no address of a PostgreSQL: {source}; it looks like postgres://user:password@host:5432/name?sslmode=verify-full"
+    )]
+    Url {
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The shared database is too old.
+    #[error("the database is PostgreSQL {found}, Systole needs {oldest} or newer; upgrade it")]
+    TooOld {
+        /// Its major version.
+        found: i32,
+        /// The oldest that is known to work.
+        oldest: i32,
     },
     /// The database refuses.
     #[error("cannot {attempted}: {source}")]
@@ -78,9 +94,17 @@ pub(crate) fn taken(
     move |source| {
         let text = source
             .as_database_error()
-            .filter(|e| e.is_unique_violation())
-            .map(|e| e.message().to_owned());
-        let field = text.and_then(|text| columns.iter().find(|(column, _)| text.contains(column)));
+            .filter(|error| error.is_unique_violation())
+            .map(|error| match error.constraint() {
+                // `table_project_id_column_key` stands for the columns that SQLite would name.
+                Some(constraint) => constraint.replacen('_', ".", 1),
+                None => error.message().to_owned(),
+            });
+        let names = |text: &str, column: &str| match column.split_once('.') {
+            Some((table, name)) if text.starts_with(table) => text.contains(name),
+            _ => text.contains(column),
+        };
+        let field = text.and_then(|text| columns.iter().find(|(column, _)| names(&text, column)));
         match field {
             Some((_, field)) => Error::Taken { field, what },
             None => Error::Database { attempted, source },

@@ -1,13 +1,11 @@
 //! Incidents and their timelines, as people read them. Only [`crate::decide`] writes them.
 
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::engine::MonitorId;
 use systole_core::time::Time;
 
 use crate::monitors::read_labels;
-use crate::{Error, Store};
+use crate::{Error, Store, sql};
 
 /// An incident's row.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +129,7 @@ impl Store {
         project: i64,
         filter: &IncidentFilter,
     ) -> Result<Vec<IncidentRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let mut query = sql::Builder::new(COLUMNS);
         query.push(" WHERE i.project_id = ").push_bind(project);
         match filter.open {
             Some(true) => _ = query.push(" AND i.resolved_at IS NULL"),
@@ -162,7 +160,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn incident(&self, project: i64, number: u64) -> Result<Option<IncidentRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let mut query = sql::Builder::new(COLUMNS);
         query.push(" WHERE i.project_id = ").push_bind(project);
         query.push(" AND i.id = ").push_bind(number.cast_signed());
         let row = query
@@ -178,7 +176,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_open_incidents(&self, project: i64) -> Result<i64, Error> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT COUNT(*) FROM incident WHERE resolved_at IS NULL AND project_id = $1",
         )
         .bind(project)
@@ -193,7 +191,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn events(&self, incident: u64) -> Result<Vec<EventRow>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT seq, incident_id, kind, at, decided_at, reason, reopened, by_whom, note, evidence, silence
              FROM incident_event WHERE incident_id = $1 ORDER BY seq LIMIT 1000",
         )
@@ -214,7 +212,7 @@ impl Store {
         before: i64,
         limit: u32,
     ) -> Result<Vec<EventRow>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT e.seq, e.incident_id, e.kind, e.at, e.decided_at, e.reason, e.reopened, e.by_whom, e.note,
              e.evidence, e.silence FROM incident i JOIN incident_event e ON e.incident_id = i.id
              WHERE i.monitor_id = $1 AND e.seq < $2 ORDER BY e.seq DESC LIMIT $3",
@@ -229,10 +227,10 @@ impl Store {
     }
 }
 
-pub(crate) fn read_incident(row: &SqliteRow) -> Result<IncidentRow, Error> {
+pub(crate) fn read_incident(row: &sql::Row) -> Result<IncidentRow, Error> {
     let number: i64 = row.get(0);
     let monitor: i64 = row.get(2);
-    let time = |index: usize| row.get::<Option<i64>, _>(index).map(Time::from_micros);
+    let time = |index: usize| row.get::<Option<i64>>(index).map(Time::from_micros);
     Ok(IncidentRow {
         number: number.cast_unsigned(),
         project: row.get(1),
@@ -244,7 +242,7 @@ pub(crate) fn read_incident(row: &SqliteRow) -> Result<IncidentRow, Error> {
         severity: row.get(6),
         state: row.get(7),
         reason: row.get(8),
-        reopened: u32::try_from(row.get::<i64, _>(9)).unwrap_or(u32::MAX),
+        reopened: u32::try_from(row.get::<i64>(9)).unwrap_or(u32::MAX),
         started_at: Time::from_micros(row.get(10)),
         detected_at: Time::from_micros(row.get(11)),
         acknowledged_at: time(12),
@@ -253,7 +251,7 @@ pub(crate) fn read_incident(row: &SqliteRow) -> Result<IncidentRow, Error> {
     })
 }
 
-fn read_event(row: &SqliteRow) -> Result<EventRow, Error> {
+fn read_event(row: &sql::Row) -> Result<EventRow, Error> {
     let incident: i64 = row.get(1);
     Ok(EventRow {
         seq: row.get(0),
@@ -262,7 +260,7 @@ fn read_event(row: &SqliteRow) -> Result<EventRow, Error> {
         at: Time::from_micros(row.get(3)),
         decided_at: Time::from_micros(row.get(4)),
         reason: row.get(5),
-        reopened: u32::try_from(row.get::<i64, _>(6)).unwrap_or(u32::MAX),
+        reopened: u32::try_from(row.get::<i64>(6)).unwrap_or(u32::MAX),
         by: row.get(7),
         note: row.get(8),
         evidence: EvidenceDocument::read(row.get(9))?,

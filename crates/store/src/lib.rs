@@ -1,9 +1,8 @@
 //! The only crate with SQL: log, checkpoints, incidents, outbox, configuration.
 //!
 //! Start at [`Store`]. [`log`] appends and reads rows, [`decide`] writes what the engine decided, and one module per
-//! kind of row holds what people configure. It knows nothing of HTTP. Statements use `$N` placeholders, so that one
-//! text serves both databases where the dialects agree; today there is SQLite, PostgreSQL gets a second migration
-//! folder and a second pool in [`Store`].
+//! kind of row holds what people configure. It knows nothing of HTTP. `sql` lets one statement text serve both databases:
+//! SQLite in a directory, PostgreSQL for any number of replicas.
 
 pub mod backup;
 mod bytes;
@@ -13,6 +12,7 @@ pub mod decide;
 pub mod deliveries;
 mod error;
 pub mod incidents;
+pub mod lease;
 pub mod log;
 pub mod maintenance;
 pub mod monitors;
@@ -21,6 +21,7 @@ pub mod people;
 pub mod record;
 pub mod retention;
 mod settings;
+mod sql;
 mod state;
 
 pub use db::{Session, Store};

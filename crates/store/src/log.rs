@@ -6,13 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use systole_core::engine::{CONFIGURATION, Command, Record, Row, Vector};
-use systole_core::time::Time;
+use systole_core::time::{Span, Time};
 
 use crate::record::{pack_commands, unpack};
-use crate::{Error, Session, Store};
+use crate::{Error, Session, Store, sql};
 
 /// Kinds of rows.
 pub(crate) const BATCH: i64 = 1;
@@ -44,7 +42,12 @@ impl Store {
         let mut session = self.session().await?;
         let attempted = || Error::attempted("open a stream of the log");
         session.begin().await?;
-        let open = sqlx::query(
+        if self.is_shared() {
+            let stream = session.new_stream(replica, now).await?;
+            session.commit().await?;
+            return Ok(stream);
+        }
+        let open = sql::query(
             "SELECT s.stream, COALESCE(l.seq, 0), COALESCE(l.put, s.opened) FROM log_stream s LEFT JOIN log l
              ON l.stream = s.stream AND l.seq = (SELECT MAX(seq) FROM log WHERE stream = s.stream)
              WHERE s.ended IS NULL AND s.stream > 0",
@@ -55,32 +58,89 @@ impl Store {
         for row in open {
             let (stream, seq, put): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
             let at = now.as_micros().max(put);
-            sqlx::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES ($1, $2, $3, $3, $4, 0, x'')")
+            sql::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES ($1, $2, $3, $3, $4, 0, $5)")
                 .bind(stream)
                 .bind(seq + 1)
                 .bind(at)
                 .bind(END)
+                .bind(Vec::new())
                 .execute(session.connection())
                 .await
                 .map_err(attempted())?;
-            sqlx::query("UPDATE log_stream SET ended = $2 WHERE stream = $1")
+            sql::query("UPDATE log_stream SET ended = $2 WHERE stream = $1")
                 .bind(stream)
                 .bind(at)
                 .execute(session.connection())
                 .await
                 .map_err(attempted())?;
         }
-        let stream: i64 = sqlx::query(
-            "INSERT INTO log_stream (replica, opened) VALUES ($1, $2) RETURNING stream",
-        )
-        .bind(replica)
-        .bind(now.as_micros())
-        .fetch_one(session.connection())
-        .await
-        .map_err(attempted())?
-        .get(0);
+        let stream = session.new_stream(replica, now).await?;
         session.commit().await?;
-        u32::try_from(stream).map_err(|_| Error::Corrupt("there are too many streams"))
+        Ok(stream)
+    }
+
+    /// Closes streams of the shared database whose last row is older than `silent`: their processes are gone or cannot
+    /// reach it. The end marker takes the place that their next append would have, so it is known not to be in the log.
+    /// Answers those that were closed.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn close_silent_streams(&self, silent: Span) -> Result<Vec<u32>, Error> {
+        let attempted = || Error::attempted("close silent streams of the log");
+        let rows = sql::query(
+            "SELECT s.stream, COALESCE(l.seq, 0) FROM log_stream s LEFT JOIN LATERAL
+             (SELECT seq, put FROM log WHERE log.stream = s.stream ORDER BY seq DESC LIMIT 1) l ON TRUE
+             WHERE s.ended IS NULL AND s.stream > 0 AND COALESCE(l.put, s.opened) < now_us() - $1",
+        )
+        .bind(silent.as_micros())
+        .fetch_all(self.readers())
+        .await
+        .map_err(attempted())?;
+        let mut closed = Vec::new();
+        for row in rows {
+            let stream = row.get::<i64>(0);
+            if self.end_stream(stream, row.get(1)).await? {
+                closed.push(u32::try_from(stream).unwrap_or_default());
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Appends the end marker of our own stream after its last row, unless no other one is open: then the time until
+    /// the next start is to be seen as a hole. Answers whether it was closed.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn close_stream(&self, stream: u32, last: u64) -> Result<bool, Error> {
+        let others = sql::query(
+            "SELECT COUNT(*) FROM log_stream WHERE ended IS NULL AND stream > 0 AND stream <> $1",
+        )
+        .bind(i64::from(stream))
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("look for other streams"))?;
+        if others.get::<i64>(0) == 0 {
+            return Ok(false);
+        }
+        self.end_stream(i64::from(stream), last.cast_signed()).await
+    }
+
+    async fn end_stream(&self, stream: i64, last: i64) -> Result<bool, Error> {
+        let mut session = self.session().await?;
+        let ended = sql::query(
+            "WITH e AS (INSERT INTO log (stream, seq, at, put, kind, n, body)
+             SELECT s.stream, $2, now_us(), now_us(), $3, 0, '' FROM log_stream s WHERE s.stream = $1 AND s.ended IS NULL
+             AND $2 = 1 + COALESCE((SELECT MAX(seq) FROM log WHERE log.stream = $1), 0)
+             ON CONFLICT DO NOTHING RETURNING stream)
+             UPDATE log_stream l SET ended = now_us() FROM e WHERE l.stream = e.stream RETURNING l.stream",
+        )
+        .bind(stream)
+        .bind(last + 1)
+        .bind(END)
+        .fetch_optional(session.connection())
+        .await
+        .map_err(Error::attempted("close a stream of the log"))?;
+        Ok(ended.is_some())
     }
 
     /// Appends a batch; answers the database's stamp once it is durable. Sending the same batch again is safe.
@@ -89,37 +149,35 @@ impl Store {
     /// [`Error::StreamClosed`] when the stream was closed, so the batch is known not to be in it; anything else leaves
     /// the outcome open: send the same batch again.
     pub async fn append(&self, batch: &Batch, clock: impl Fn() -> Time) -> Result<Time, Error> {
-        let mut session = self.session().await?;
-        let put = clock().max(batch.at);
+        let mut session = self.appending().await?;
         let kind = if batch.count == 0 { BEAT } else { BATCH };
-        let inserted = sqlx::query(
+        let put = session.dialect().now("$4");
+        let inserted = sql::query(format!(
             "INSERT INTO log (stream, seq, at, put, kind, n, body)
-             SELECT s.stream, $2, $3, $4, $5, $6, $7 FROM log_stream s WHERE s.stream = $1 AND s.ended IS NULL
-             ON CONFLICT (stream, seq) DO NOTHING",
-        )
+             SELECT s.stream, $2, $3, {put}, $5, $6, $7 FROM log_stream s WHERE s.stream = $1 AND s.ended IS NULL
+             ON CONFLICT (stream, seq) DO NOTHING RETURNING put"
+        ))
         .bind(i64::from(batch.stream))
         .bind(batch.seq.cast_signed())
         .bind(batch.at.as_micros())
-        .bind(put.as_micros())
+        .bind(clock().max(batch.at).as_micros())
         .bind(kind)
         .bind(i64::try_from(batch.count).unwrap_or(i64::MAX))
         .bind(&batch.body)
-        .execute(session.connection())
+        .fetch_optional(session.connection())
         .await
         .map_err(Error::attempted("append to the log"))?;
-        if inserted.rows_affected() == 1 {
-            return Ok(put);
+        if let Some(row) = inserted {
+            return Ok(Time::from_micros(row.get(0)));
         }
-        let found = sqlx::query("SELECT put, kind, at FROM log WHERE stream = $1 AND seq = $2")
+        let found = sql::query("SELECT put, kind, at FROM log WHERE stream = $1 AND seq = $2")
             .bind(i64::from(batch.stream))
             .bind(batch.seq.cast_signed())
             .fetch_optional(session.connection())
             .await
             .map_err(Error::attempted("look for an append of unknown outcome"))?;
         match found {
-            Some(row)
-                if row.get::<i64, _>(1) == kind && row.get::<i64, _>(2) == batch.at.as_micros() =>
-            {
+            Some(row) if row.get::<i64>(1) == kind && row.get::<i64>(2) == batch.at.as_micros() => {
                 Ok(Time::from_micros(row.get(0)))
             }
             _ => Err(Error::StreamClosed),
@@ -139,7 +197,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn row_body(&self, stream: u32, seq: u64) -> Result<Option<(Time, Vec<u8>)>, Error> {
-        let row = sqlx::query("SELECT at, body FROM log WHERE stream = $1 AND seq = $2")
+        let row = sql::query("SELECT at, body FROM log WHERE stream = $1 AND seq = $2")
             .bind(i64::from(stream))
             .bind(seq.cast_signed())
             .fetch_optional(self.readers())
@@ -151,11 +209,22 @@ impl Store {
 
 /// Streams with something to read, with where each was read to; positions come as a JSON object.
 const TAIL: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log_stream s
-    LEFT JOIN json_each($1) p ON CAST(p.key AS INTEGER) = s.stream
+    LEFT JOIN json_each($1) p ON CAST(p.key AS BIGINT) = s.stream
     JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
     WHERE s.folded = 0 ORDER BY l.stream, l.seq";
 
 impl Session<'_> {
+    async fn new_stream(&mut self, replica: &str, now: Time) -> Result<u32, Error> {
+        let row =
+            sql::query("INSERT INTO log_stream (replica, opened) VALUES ($1, $2) RETURNING stream")
+                .bind(replica)
+                .bind(now.as_micros())
+                .fetch_one(self.connection())
+                .await
+                .map_err(Error::attempted("open a stream of the log"))?;
+        u32::try_from(row.get::<i64>(0)).map_err(|_| Error::Corrupt("there are too many streams"))
+    }
+
     /// As [`Store::tail`], within this session's transaction where there is one.
     ///
     /// # Errors
@@ -165,7 +234,7 @@ impl Session<'_> {
             .iter()
             .map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
         let positions = format!("{{{}}}", positions.collect::<Vec<_>>().join(","));
-        let rows = sqlx::query(TAIL)
+        let rows = sql::query(TAIL)
             .bind(positions)
             .bind(i64::from(limit))
             .fetch_all(self.connection())
@@ -187,25 +256,29 @@ impl Session<'_> {
     ) -> Result<Row, Error> {
         let attempted = || Error::attempted("append to the configuration stream");
         let seq: i64 =
-            sqlx::query("UPDATE log_stream SET head = head + 1 WHERE stream = 0 RETURNING head")
+            sql::query("UPDATE log_stream SET head = head + 1 WHERE stream = 0 RETURNING head")
                 .fetch_one(self.connection())
                 .await
                 .map_err(attempted())?
                 .get(0);
-        sqlx::query("INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES (0, $1, $2, $2, $3, $4, $5)")
-            .bind(seq)
-            .bind(now.as_micros())
-            .bind(COMMANDS)
-            .bind(i64::try_from(commands.len()).unwrap_or(i64::MAX))
-            .bind(pack_commands(&commands)?)
-            .execute(self.connection())
-            .await
-            .map_err(attempted())?;
+        let put = self.dialect().now("$2");
+        let put: i64 = sql::query(format!(
+            "INSERT INTO log (stream, seq, at, put, kind, n, body) VALUES (0, $1, $2, {put}, $3, $4, $5) RETURNING put"
+        ))
+        .bind(seq)
+        .bind(now.as_micros())
+        .bind(COMMANDS)
+        .bind(i64::try_from(commands.len()).unwrap_or(i64::MAX))
+        .bind(pack_commands(&commands)?)
+        .fetch_one(self.connection())
+        .await
+        .map_err(attempted())?
+        .get(0);
         Ok(Row {
             stream: CONFIGURATION,
             seq: seq.cast_unsigned(),
             at: now,
-            put: now,
+            put: Time::from_micros(put),
             records: commands.into_iter().map(Record::Command).collect(),
             end: false,
         })
@@ -230,7 +303,7 @@ fn merged(rows: Vec<Row>, limit: u32) -> Vec<Row> {
     stamped.into_iter().map(|(_, row)| row).collect()
 }
 
-fn read_row(row: &SqliteRow) -> Result<Row, Error> {
+fn read_row(row: &sql::Row) -> Result<Row, Error> {
     let at = Time::from_micros(row.get(2));
     let stream: i64 = row.get(0);
     let seq: i64 = row.get(1);
@@ -241,7 +314,7 @@ fn read_row(row: &SqliteRow) -> Result<Row, Error> {
         at,
         put: Time::from_micros(row.get(3)),
         records: unpack(row.get(5), at)?,
-        end: row.get::<i64, _>(4) == END,
+        end: row.get::<i64>(4) == END,
     })
 }
 

@@ -2,8 +2,6 @@
 //! the engine reads.
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use systole_core::engine::{Action, Command, MonitorId, Row};
 use systole_core::maintenance::{
     LabelSelector, Occurrence, Recurrence, Selector, When, Window, Windows,
@@ -12,7 +10,7 @@ use systole_core::time::{Span, Time};
 
 use crate::error::taken;
 use crate::monitors::{ids_text, number, read_labels};
-use crate::{Error, Session, Store};
+use crate::{Error, Session, Store, sql};
 
 /// What a person can set of a window; its name is the window's.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,7 +75,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let made = async {
-            let row = sqlx::query(
+            let row = sql::query(
                 "INSERT INTO maintenance (project_id, rev, name, description, selector, spec, over_at, created_at,
                  updated_at, set_name) VALUES ($1, 1, $2, $3, $4, $5, $6, $7, $7, $8) RETURNING id",
             )
@@ -113,7 +111,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let changed = async {
-            let updated = sqlx::query(
+            let updated = sql::query(
                 "UPDATE maintenance SET rev = rev + 1, name = $4, description = $5, selector = $6, spec = $7,
                  over_at = $8, updated_at = $9, set_name = $10 WHERE project_id = $1 AND id = $2 AND rev = $3",
             )
@@ -153,7 +151,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let deleted = async {
-            let deleted = sqlx::query("DELETE FROM maintenance WHERE project_id = $1 AND id = $2")
+            let deleted = sql::query("DELETE FROM maintenance WHERE project_id = $1 AND id = $2")
                 .bind(project)
                 .bind(id)
                 .execute(session.connection())
@@ -176,13 +174,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn maintenances(&self, project: i64) -> Result<Vec<MaintenanceRow>, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} WHERE project_id = $1 ORDER BY id DESC"
-        )))
-        .bind(project)
-        .fetch_all(self.readers())
-        .await
-        .map_err(Error::attempted("read maintenances"))?;
+        let rows = sql::query(format!("{COLUMNS} WHERE project_id = $1 ORDER BY id DESC"))
+            .bind(project)
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read maintenances"))?;
         rows.iter().map(read_maintenance).collect()
     }
 
@@ -195,14 +191,12 @@ impl Store {
         project: i64,
         id: i64,
     ) -> Result<Option<MaintenanceRow>, Error> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{COLUMNS} WHERE project_id = $1 AND id = $2"
-        )))
-        .bind(project)
-        .bind(id)
-        .fetch_optional(self.readers())
-        .await
-        .map_err(Error::attempted("read a maintenance"))?;
+        let row = sql::query(format!("{COLUMNS} WHERE project_id = $1 AND id = $2"))
+            .bind(project)
+            .bind(id)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("read a maintenance"))?;
         row.as_ref().map(read_maintenance).transpose()
     }
 
@@ -211,7 +205,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn label_sets(&self, project: i64) -> Result<Vec<LabelSet>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT labels, COUNT(*) FROM monitor WHERE project_id = $1 GROUP BY labels",
         )
         .bind(project)
@@ -232,7 +226,7 @@ impl Store {
         project: i64,
         ids: &[MonitorId],
     ) -> Result<Vec<NamedMonitor>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT m.id, m.name, m.labels,
              NOT EXISTS (SELECT 1 FROM monitor o WHERE o.project_id = m.project_id AND o.name = m.name AND o.id <> m.id)
              FROM monitor m WHERE m.project_id = $1 AND m.id IN (SELECT value FROM json_each($2))",
@@ -242,7 +236,7 @@ impl Store {
         .fetch_all(self.readers())
         .await
         .map_err(Error::attempted("read the monitors of a maintenance"))?;
-        let read = |row: &SqliteRow| {
+        let read = |row: &sql::Row| {
             Ok(NamedMonitor {
                 id: number(row.get(0))?,
                 name: row.get(1),
@@ -260,9 +254,9 @@ impl Session<'_> {
     /// # Errors
     /// What the database says.
     pub async fn maintenance_windows(&mut self, project: i64, at: Time) -> Result<Windows, Error> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        let rows = sql::query(format!(
             "{COLUMNS} WHERE project_id = $1 AND (over_at IS NULL OR over_at > $2) ORDER BY id"
-        )))
+        ))
         .bind(project)
         .bind(at.as_micros())
         .fetch_all(self.connection())
@@ -388,7 +382,7 @@ impl SpecDocument {
     }
 }
 
-fn read_maintenance(row: &SqliteRow) -> Result<MaintenanceRow, Error> {
+fn read_maintenance(row: &sql::Row) -> Result<MaintenanceRow, Error> {
     let spec: SpecDocument = serde_json::from_str(row.get(6))
         .map_err(|_| Error::Corrupt("a maintenance cannot be read"))?;
     Ok(MaintenanceRow {

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::engine::{Action, Command, MonitorId, Row};
 use systole_core::heartbeat::Settings;
 use systole_core::time::Time;
@@ -12,7 +10,7 @@ use systole_core::time::Time;
 use crate::decide::BOOT_IDS;
 use crate::error::taken;
 use crate::settings::SettingsDocument;
-use crate::{Error, Session, Store};
+use crate::{Error, Session, Store, sql};
 
 /// What a person can set of a monitor, beside its token.
 #[derive(Clone, Debug)]
@@ -188,7 +186,7 @@ impl Store {
         session.begin().await?;
         let changed = async {
             let settings_id = session.settings_id(&fields.settings).await?;
-            let updated = sqlx::query(
+            let updated = sql::query(
                 "UPDATE monitor SET rev = rev + 1, name = $3, slug = $4, description = $5, severity = $6, labels = $7,
                  owner = $8, runbook_url = $9, channels = $10, settings_id = $11, updated_at = $12, set_name = $13
                  WHERE id = $1 AND rev = $2",
@@ -236,7 +234,7 @@ impl Store {
         old_until: Time,
     ) -> Result<(), Error> {
         let mut session = self.session().await?;
-        sqlx::query(
+        sql::query(
             "UPDATE monitor SET old_token_hash = token_hash, old_token_until = $2, token_hash = $3, token_cipher = $4,
              rev = rev + 1, updated_at = $5 WHERE id = $1",
         )
@@ -260,7 +258,7 @@ impl Store {
         session.begin().await?;
         let appended = async {
             if let (Action::Delete, Some(id)) = (&command.action, command.monitor) {
-                sqlx::query("DELETE FROM monitor WHERE id = $1")
+                sql::query("DELETE FROM monitor WHERE id = $1")
                     .bind(i64::from(id))
                     .execute(session.connection())
                     .await
@@ -294,7 +292,7 @@ impl Store {
         project: i64,
         filter: &MonitorFilter,
     ) -> Result<Vec<MonitorRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let mut query = sql::Builder::new(COLUMNS);
         filter.push(&mut query, project);
         query
             .push(" ORDER BY m.id DESC LIMIT ")
@@ -312,7 +310,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_monitors(&self, project: i64, filter: &MonitorFilter) -> Result<i64, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM monitor m");
+        let mut query = sql::Builder::new("SELECT COUNT(*) FROM monitor m");
         filter.push(&mut query, project);
         let row = query
             .build()
@@ -331,7 +329,7 @@ impl Store {
         project: i64,
         slug: &str,
     ) -> Result<Option<MonitorId>, Error> {
-        let row = sqlx::query("SELECT id FROM monitor WHERE project_id = $1 AND slug = $2")
+        let row = sql::query("SELECT id FROM monitor WHERE project_id = $1 AND slug = $2")
             .bind(project)
             .bind(slug)
             .fetch_optional(self.readers())
@@ -349,7 +347,7 @@ impl Store {
         now: Time,
     ) -> Result<(Vec<KnownToken>, Vec<OldToken>), Error> {
         let attempted = || Error::attempted("read the monitors' tokens");
-        let highest: i64 = sqlx::query("SELECT COALESCE(MAX(id), 0) FROM monitor")
+        let highest: i64 = sql::query("SELECT COALESCE(MAX(id), 0) FROM monitor")
             .fetch_one(self.readers())
             .await
             .map_err(attempted())?
@@ -357,7 +355,7 @@ impl Store {
         let mut known = Vec::new();
         for from in (0..=highest).step_by(usize::from(BOOT_IDS)) {
             // A thousand to a row: each row costs more than its content.
-            let rows = sqlx::query(
+            let rows = sql::query(
                 "SELECT group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',') FROM monitor
                  WHERE id >= $1 AND id < $2 GROUP BY id / 1000",
             )
@@ -367,12 +365,12 @@ impl Store {
             .await
             .map_err(attempted())?;
             for row in rows {
-                for entry in row.get::<&str, _>(0).split(',') {
+                for entry in row.get::<&str>(0).split(',') {
                     known.push(known_token(entry)?);
                 }
             }
         }
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, old_token_hash, old_token_until FROM monitor WHERE old_token_until > $1",
         )
         .bind(now.as_micros())
@@ -398,7 +396,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn ping_key(&self, project: i64) -> Result<Option<StoredToken>, Error> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT ping_key_hash, ping_key_cipher FROM project WHERE id = $1 AND ping_key_hash IS NOT NULL",
         )
         .bind(project)
@@ -417,7 +415,7 @@ impl Store {
     /// What the database says.
     pub async fn set_ping_key(&self, project: i64, key: &StoredToken) -> Result<(), Error> {
         let mut session = self.session().await?;
-        sqlx::query("UPDATE project SET ping_key_hash = $2, ping_key_cipher = $3 WHERE id = $1")
+        sql::query("UPDATE project SET ping_key_hash = $2, ping_key_cipher = $3 WHERE id = $1")
             .bind(project)
             .bind(&key.hash)
             .bind(&key.cipher)
@@ -429,7 +427,7 @@ impl Store {
 }
 
 impl MonitorFilter {
-    fn push(&self, query: &mut QueryBuilder<Sqlite>, project: i64) {
+    fn push(&self, query: &mut sql::Builder, project: i64) {
         query.push(" WHERE m.project_id = ").push_bind(project);
         if let Some(kind) = &self.kind {
             query.push(" AND m.kind = ").push_bind(kind.clone());
@@ -481,12 +479,12 @@ impl Session<'_> {
     pub(crate) async fn settings_id(&mut self, settings: &Settings) -> Result<i64, Error> {
         let text = SettingsDocument::of(settings).text()?;
         let attempted = || Error::attempted("store settings");
-        sqlx::query("INSERT INTO settings (body) VALUES ($1) ON CONFLICT (body) DO NOTHING")
+        sql::query("INSERT INTO settings (body) VALUES ($1) ON CONFLICT (body) DO NOTHING")
             .bind(&text)
             .execute(self.connection())
             .await
             .map_err(attempted())?;
-        let row = sqlx::query("SELECT id FROM settings WHERE body = $1")
+        let row = sql::query("SELECT id FROM settings WHERE body = $1")
             .bind(&text)
             .fetch_one(self.connection())
             .await
@@ -511,11 +509,11 @@ impl Session<'_> {
             last = Some((Arc::clone(&fields.settings), settings_id));
             packed.push((fields, token, labels_text(&fields.labels)?, settings_id));
         }
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = sql::Builder::new(
             "INSERT INTO monitor (project_id, rev, kind, name, slug, description, severity, labels, owner, runbook_url,
              channels, settings_id, token_hash, token_cipher, created_at, updated_at, set_name) ",
         );
-        query.push_values(packed, |mut row, (fields, token, labels, settings_id)| {
+        query.push_values(packed, |row, (fields, token, labels, settings_id)| {
             row.push_bind(project)
                 .push_bind(1_i64)
                 .push_bind("heartbeat")
@@ -553,7 +551,7 @@ impl Session<'_> {
         &mut self,
         ids: &[MonitorId],
     ) -> Result<Vec<MonitorRow>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        let mut query = sql::Builder::new(COLUMNS);
         query
             .push(" WHERE m.id IN (SELECT value FROM json_each(")
             .push_bind(ids_text(ids))
@@ -618,7 +616,7 @@ fn short_hash(bytes: &[u8]) -> Result<u128, Error> {
         .ok_or(Error::Corrupt("a token's hash is short"))
 }
 
-fn read_monitor(row: &SqliteRow) -> Result<MonitorRow, Error> {
+fn read_monitor(row: &sql::Row) -> Result<MonitorRow, Error> {
     let settings: SettingsDocument =
         serde_json::from_str(row.get(12)).map_err(|_| Error::Corrupt("settings cannot be read"))?;
     let channels: Option<String> = row.get(11);

@@ -1,10 +1,9 @@
 //! API tokens, people, sessions, set-up codes. Every secret is a hash here.
 
-use sqlx::Row as _;
 use systole_core::time::{Span, Time};
 
 use crate::error::taken;
-use crate::{Error, Store};
+use crate::{Error, Store, sql};
 
 /// An API token's row.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ impl Store {
     /// [`Error::Taken`] for a name in use.
     pub async fn create_token(&self, token: &TokenRow, hash: &[u8]) -> Result<i64, Error> {
         let mut session = self.session().await?;
-        let row = sqlx::query(
+        let row = sql::query(
             "INSERT INTO token (project_id, name, role, hash, region, cluster, created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
         )
@@ -67,7 +66,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn tokens(&self, project: i64) -> Result<Vec<(TokenRow, Vec<u8>)>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, project_id, name, role, region, cluster, created_at, hash FROM token
              WHERE project_id = $1 ORDER BY id DESC",
         )
@@ -75,7 +74,7 @@ impl Store {
         .fetch_all(self.readers())
         .await
         .map_err(Error::attempted("read tokens"))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
+        let read = |row: &sql::Row| {
             let token = TokenRow {
                 id: row.get(0),
                 project: row.get(1),
@@ -96,7 +95,7 @@ impl Store {
     /// What the database says.
     pub async fn delete_token(&self, project: i64, id: i64) -> Result<bool, Error> {
         let mut session = self.session().await?;
-        let deleted = sqlx::query("DELETE FROM token WHERE project_id = $1 AND id = $2")
+        let deleted = sql::query("DELETE FROM token WHERE project_id = $1 AND id = $2")
             .bind(project)
             .bind(id)
             .execute(session.connection())
@@ -110,11 +109,11 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn has_people(&self) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT COUNT(*) FROM person")
+        let row = sql::query("SELECT COUNT(*) FROM person")
             .fetch_one(self.readers())
             .await
             .map_err(Error::attempted("count people"))?;
-        Ok(row.get::<i64, _>(0) > 0)
+        Ok(row.get::<i64>(0) > 0)
     }
 
     /// A person by their address.
@@ -122,7 +121,7 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn person(&self, email: &str) -> Result<Option<PersonRow>, Error> {
-        let row = sqlx::query("SELECT id, email, password_hash, role FROM person WHERE email = $1")
+        let row = sql::query("SELECT id, email, password_hash, role FROM person WHERE email = $1")
             .bind(email)
             .fetch_optional(self.readers())
             .await
@@ -144,11 +143,11 @@ impl Store {
         session.begin().await?;
         let set = async {
             let attempted = || Error::attempted("keep a set-up code");
-            sqlx::query("DELETE FROM setup_code")
+            sql::query("DELETE FROM setup_code")
                 .execute(session.connection())
                 .await
                 .map_err(attempted())?;
-            sqlx::query("INSERT INTO setup_code (hash, expires) VALUES ($1, $2)")
+            sql::query("INSERT INTO setup_code (hash, expires) VALUES ($1, $2)")
                 .bind(hash)
                 .bind(expires.as_micros())
                 .execute(session.connection())
@@ -174,7 +173,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let made = async {
-            let used = sqlx::query("DELETE FROM setup_code WHERE hash = $1 AND expires > $2")
+            let used = sql::query("DELETE FROM setup_code WHERE hash = $1 AND expires > $2")
                 .bind(code)
                 .bind(now.as_micros())
                 .execute(session.connection())
@@ -183,7 +182,7 @@ impl Store {
             if used.rows_affected() == 0 {
                 return Ok(false);
             }
-            sqlx::query("INSERT INTO person (email, password_hash, role, created_at) VALUES ($1, $2, 'admin', $3)")
+            sql::query("INSERT INTO person (email, password_hash, role, created_at) VALUES ($1, $2, 'admin', $3)")
                 .bind(email)
                 .bind(password_hash)
                 .bind(now.as_micros())
@@ -211,12 +210,12 @@ impl Store {
         session.begin().await?;
         let begun = async {
             let attempted = || Error::attempted("begin a session");
-            sqlx::query("DELETE FROM session WHERE seen_at < $1")
+            sql::query("DELETE FROM session WHERE seen_at < $1")
                 .bind((now - idle).as_micros())
                 .execute(session.connection())
                 .await
                 .map_err(attempted())?;
-            sqlx::query("INSERT INTO session (hash, person_id, seen_at) VALUES ($1, $2, $3)")
+            sql::query("INSERT INTO session (hash, person_id, seen_at) VALUES ($1, $2, $3)")
                 .bind(hash)
                 .bind(person)
                 .bind(now.as_micros())
@@ -239,7 +238,7 @@ impl Store {
         hash: &[u8],
         idle: Span,
     ) -> Result<Option<(String, String)>, Error> {
-        let row = sqlx::query(
+        let row = sql::query(
             "SELECT s.seen_at, p.email, p.role FROM session s LEFT JOIN person p ON p.id = s.person_id
              WHERE s.hash = $1 AND s.seen_at >= $2",
         )
@@ -252,7 +251,7 @@ impl Store {
         // Written at most once a minute: every page view would be a commit otherwise.
         if now.since(Time::from_micros(row.get(0))) > Span::from_seconds(60) {
             let mut session = self.session().await?;
-            sqlx::query("UPDATE session SET seen_at = $2 WHERE hash = $1")
+            sql::query("UPDATE session SET seen_at = $2 WHERE hash = $1")
                 .bind(hash)
                 .bind(now.as_micros())
                 .execute(session.connection())
@@ -273,7 +272,7 @@ impl Store {
     /// What the database says.
     pub async fn end_sessions_of_tokens(&self) -> Result<(), Error> {
         let mut session = self.session().await?;
-        sqlx::query("DELETE FROM session WHERE person_id IS NULL")
+        sql::query("DELETE FROM session WHERE person_id IS NULL")
             .execute(session.connection())
             .await
             .map_err(Error::attempted("end the sessions of tokens"))?;
@@ -286,7 +285,7 @@ impl Store {
     /// What the database says.
     pub async fn end_session(&self, hash: &[u8]) -> Result<(), Error> {
         let mut session = self.session().await?;
-        sqlx::query("DELETE FROM session WHERE hash = $1")
+        sql::query("DELETE FROM session WHERE hash = $1")
             .bind(hash)
             .execute(session.connection())
             .await

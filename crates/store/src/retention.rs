@@ -1,11 +1,11 @@
 //! What is forgotten, and what of it is kept.
 
-use sqlx::Row as _;
 use systole_core::engine::{MonitorId, Position, Vector};
 use systole_core::time::Time;
 
 use crate::record::{CheckinRecord, pack_one, unpack_checkins, unpack_one};
-use crate::{Error, Store};
+use crate::sql::Dialect;
+use crate::{Error, Store, sql};
 
 /// A check-in that is found, with its row.
 #[derive(Clone, Debug)]
@@ -65,14 +65,14 @@ impl Store {
 
     async fn kept_checkins(&self, monitor: MonitorId) -> Result<Vec<FoundCheckin>, Error> {
         let rows =
-            sqlx::query("SELECT position, record FROM kept_checkin WHERE monitor_id = $1 ORDER BY position DESC")
+            sql::query("SELECT position, record FROM kept_checkin WHERE monitor_id = $1 ORDER BY position DESC")
                 .bind(i64::from(monitor))
                 .fetch_all(self.readers())
                 .await
                 .map_err(Error::attempted("read kept check-ins"))?;
         rows.iter()
             .map(|row| {
-                let position = Position::from_u64(row.get::<i64, _>(0).cast_unsigned());
+                let position = Position::from_u64(row.get::<i64>(0).cast_unsigned());
                 Ok(FoundCheckin {
                     position,
                     record: unpack_one(row.get(1))?,
@@ -101,9 +101,9 @@ impl Store {
             .iter()
             .map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
         let bounds = format!("{{{}}}", bounds.collect::<Vec<_>>().join(","));
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT l.stream, l.seq, l.at, l.body FROM log l JOIN log_stream s ON s.stream = l.stream
-             LEFT JOIN json_each($1) b ON CAST(b.key AS INTEGER) = l.stream
+             LEFT JOIN json_each($1) b ON CAST(b.key AS BIGINT) = l.stream
              WHERE (s.folded = 1 OR l.seq < COALESCE(b.value, 0)) AND l.put < $2 ORDER BY l.stream, l.seq LIMIT $3",
         )
         .bind(bounds)
@@ -124,7 +124,7 @@ impl Store {
                 let position = Position::new(u32::try_from(stream).unwrap_or(0), seq.cast_unsigned());
                 for record in unpack_checkins(row.get(3), Time::from_micros(row.get(2)))? {
                     if is_kept(record.monitor, position) {
-                        sqlx::query(
+                        sql::query(
                             "INSERT INTO kept_checkin (monitor_id, position, record) VALUES ($1, $2, $3)
                              ON CONFLICT (monitor_id, position) DO UPDATE SET record = excluded.record",
                         )
@@ -136,7 +136,7 @@ impl Store {
                         .map_err(attempted())?;
                     }
                 }
-                let deleted = sqlx::query("DELETE FROM log WHERE stream = $1 AND seq = $2")
+                let deleted = sql::query("DELETE FROM log WHERE stream = $1 AND seq = $2")
                     .bind(stream)
                     .bind(seq)
                     .execute(session.connection())
@@ -144,7 +144,7 @@ impl Store {
                     .map_err(attempted())?;
                 count += deleted.rows_affected();
             }
-            sqlx::query(
+            sql::query(
                 "DELETE FROM log_stream WHERE folded = 1 AND NOT EXISTS
                  (SELECT 1 FROM log WHERE log.stream = log_stream.stream)",
             )
@@ -166,7 +166,7 @@ impl Store {
         is_kept: impl Fn(MonitorId, Position) -> bool,
     ) -> Result<(), Error> {
         let attempted = || Error::attempted("drop kept check-ins");
-        let rows = sqlx::query("SELECT monitor_id, position FROM kept_checkin")
+        let rows = sql::query("SELECT monitor_id, position FROM kept_checkin")
             .fetch_all(self.readers())
             .await
             .map_err(attempted())?;
@@ -177,7 +177,7 @@ impl Store {
                 continue;
             }
             let mut session = self.session().await?;
-            sqlx::query("DELETE FROM kept_checkin WHERE monitor_id = $1 AND position = $2")
+            sql::query("DELETE FROM kept_checkin WHERE monitor_id = $1 AND position = $2")
                 .bind(monitor)
                 .bind(position)
                 .execute(session.connection())
@@ -192,15 +192,16 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn log_bytes(&self) -> Result<u64, Error> {
-        let row = sqlx::query(
-            "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = 'log' AND aggregate = TRUE",
-        )
+        let row = sql::query(match self.dialect() {
+            Dialect::Sqlite => "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = 'log' AND aggregate = TRUE",
+            Dialect::Postgres => "SELECT pg_total_relation_size('log')",
+        })
         .fetch_one(self.readers())
         .await;
         match row {
-            Ok(row) => Ok(row.get::<i64, _>(0).cast_unsigned()),
+            Ok(row) => Ok(row.get::<i64>(0).cast_unsigned()),
             // The dbstat table is not compiled in: the whole file is a safe upper bound.
-            Err(_) => Ok(self.database_bytes()),
+            Err(_) => self.database_bytes().await,
         }
     }
 }

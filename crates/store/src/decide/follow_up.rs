@@ -6,8 +6,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 use systole_core::delivery::digest::Place;
 use systole_core::delivery::reminder::{self, Told};
 use systole_core::maintenance::Windows;
@@ -21,7 +19,7 @@ use super::{CHUNK, Deciding};
 use crate::deliveries::{PENDING, SUPERSEDED};
 use crate::monitors::{number, read_labels};
 use crate::occasion::{occasion_text, read_occasion};
-use crate::{Error, Store};
+use crate::{Error, Store, sql};
 
 /// Deaths that are told by one transaction; the rest is told by the next.
 const DEATHS_MAX: i64 = 1_000;
@@ -77,59 +75,55 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn wants_follow_up(&self, now: Time, windows_changed: bool) -> Result<bool, Error> {
-        let mut reader = self
-            .readers()
-            .acquire()
-            .await
-            .map_err(Error::attempted("look for what is to be said again"))?;
         let held_until = if windows_changed { Time::NEVER } else { now };
-        let held = sqlx::query(
+        let held = sql::query(
             "SELECT 1 FROM delivery WHERE state = 0 AND held = 1 AND next_at <= $1 LIMIT 1",
         )
         .bind(held_until.as_micros())
-        .fetch_optional(&mut *reader)
+        .fetch_optional(self.readers())
         .await
         .map_err(Error::attempted("look for what is held back"))?;
         Ok(held.is_some()
-            || !reminder::due(&told(&mut reader).await?, now).is_empty()
-            || !deaths(&mut reader).await?.is_empty())
+            || !reminder::due(&told(self.readers()).await?, now).is_empty()
+            || !deaths(self.readers()).await?.is_empty())
     }
 }
 
 /// What channels were last told of open incidents that nobody has acknowledged. What still waits to be sent needs no
 /// reminder yet.
-async fn told(connection: &mut SqliteConnection) -> Result<Vec<Told>, Error> {
-    let rows = sqlx::query(
+async fn told<'c>(target: impl Into<sql::Target<'c>>) -> Result<Vec<Told>, Error> {
+    let rows = sql::query(
         "SELECT d.channel_id, d.incident_id, MAX(COALESCE(d.finished_at, d.decided_at)),
-         SUM(COALESCE(d.occasion, '') LIKE '{\"reminder\"%'), c.remind_every
+         COUNT(CASE WHEN d.occasion LIKE '{\"reminder\"%' THEN 1 END), c.remind_every
          FROM incident i JOIN delivery d ON d.incident_id = i.id JOIN channel c ON c.id = d.channel_id
          WHERE i.resolved_at IS NULL AND i.state = 'triggered' AND c.remind_every > 0 AND d.state <> 2
-         GROUP BY d.channel_id, d.incident_id HAVING SUM(d.state = 0) = 0 ORDER BY d.channel_id, d.incident_id",
+         GROUP BY d.channel_id, d.incident_id, c.remind_every
+         HAVING COUNT(CASE WHEN d.state = 0 THEN 1 END) = 0 ORDER BY d.channel_id, d.incident_id",
     )
-    .fetch_all(connection)
+    .fetch_all(target)
     .await
     .map_err(Error::attempted("read what channels were told"))?;
-    let read = |row: &SqliteRow| Told {
+    let read = |row: &sql::Row| Told {
         channel: row.get(0),
-        incident: row.get::<i64, _>(1).cast_unsigned(),
+        incident: row.get::<i64>(1).cast_unsigned(),
         last: Time::from_micros(row.get(2)),
-        reminders: u32::try_from(row.get::<i64, _>(3)).unwrap_or(u32::MAX),
+        reminders: u32::try_from(row.get::<i64>(3)).unwrap_or(u32::MAX),
         every: Span::from_micros(row.get(4)),
     };
     Ok(rows.iter().map(read).collect())
 }
 
-async fn deaths(connection: &mut SqliteConnection) -> Result<Vec<Death>, Error> {
-    let rows = sqlx::query(
+async fn deaths<'c>(target: impl Into<sql::Target<'c>>) -> Result<Vec<Death>, Error> {
+    let rows = sql::query(
         "SELECT d.id, d.incident_id, d.project_id, d.channel_id, COALESCE(c.name, 'a deleted channel'),
          COALESCE(d.detail, ''), d.occasion FROM delivery d LEFT JOIN channel c ON c.id = d.channel_id
          WHERE d.state = 3 AND d.death_told = 0 ORDER BY d.id LIMIT $1",
     )
     .bind(DEATHS_MAX)
-    .fetch_all(connection)
+    .fetch_all(target)
     .await
     .map_err(Error::attempted("read dead deliveries"))?;
-    let read = |row: &SqliteRow| {
+    let read = |row: &sql::Row| {
         let occasion = read_occasion(row.get(6))?;
         Ok(Death {
             id: row.get(0),
@@ -181,7 +175,7 @@ impl Deciding<'_> {
         channels: &[Destination],
         now: Time,
     ) -> Result<(usize, usize), Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT d.id, d.channel_id, i.project_id, i.monitor_id, i.labels, i.state, EXISTS
              (SELECT 1 FROM delivery e WHERE e.channel_id = d.channel_id AND e.incident_id = d.incident_id
               AND e.held = 0 AND e.state <> 2)
@@ -221,7 +215,7 @@ impl Deciding<'_> {
                 continue;
             }
             released += 1;
-            let is_taken = row.get::<&str, _>(5) == "acknowledged" && !row.get::<bool, _>(6);
+            let is_taken = row.get::<&str>(5) == "acknowledged" && !row.get::<bool>(6);
             if is_taken {
                 self.drop_taken(id, now).await?;
                 continue;
@@ -230,7 +224,7 @@ impl Deciding<'_> {
                 Place::AtOnce => (None, now),
                 Place::Gathered(until) => (Some(digest_name(until)), until),
             };
-            sqlx::query(
+            sql::query(
                 "UPDATE delivery SET held = 0, decided_at = $2, next_at = $3, grouped = $4, detail = NULL WHERE id = $1",
             )
             .bind(id)
@@ -248,7 +242,7 @@ impl Deciding<'_> {
         let occasion = occasion_text(&Occasion::MaintenanceOver {
             window: held.window.clone(),
         })?;
-        sqlx::query("UPDATE delivery SET next_at = $2, detail = $3, occasion = $4 WHERE id = $1")
+        sql::query("UPDATE delivery SET next_at = $2, detail = $3, occasion = $4 WHERE id = $1")
             .bind(id)
             .bind(held.until.as_micros())
             .bind(held.sentence())
@@ -260,7 +254,7 @@ impl Deciding<'_> {
     }
 
     async fn drop_taken(&mut self, id: i64, now: Time) -> Result<(), Error> {
-        sqlx::query(
+        sql::query(
             "UPDATE delivery SET state = $2, held = 0, finished_at = $3,
              detail = 'somebody acknowledged the incident while the maintenance lasted' WHERE id = $1",
         )
@@ -279,7 +273,7 @@ impl Deciding<'_> {
             return Ok(due);
         }
         let ids: Vec<u64> = due.iter().map(|one| one.incident).collect();
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, project_id, monitor_id, labels FROM incident WHERE id IN (SELECT value FROM json_each($1))",
         )
         .bind(serde_json::Value::from(ids).to_string())
@@ -297,7 +291,7 @@ impl Deciding<'_> {
                 windows.cover(&labels, number(row.get(2)).ok()?, now)
             });
             if cover.is_some() {
-                covered.insert(row.get::<i64, _>(0).cast_unsigned());
+                covered.insert(row.get::<i64>(0).cast_unsigned());
             }
         }
         Ok(due
@@ -367,7 +361,7 @@ impl Deciding<'_> {
         cut: u64,
         key: &mut impl FnMut() -> String,
     ) -> Result<(), Error> {
-        let first: i64 = sqlx::query("SELECT COALESCE(MAX(seq), 0) + 1 FROM incident_event")
+        let first: i64 = sql::query("SELECT COALESCE(MAX(seq), 0) + 1 FROM incident_event")
             .fetch_one(self.session.connection())
             .await
             .map_err(Error::attempted("number events"))?
@@ -376,7 +370,7 @@ impl Deciding<'_> {
         let numbered: Vec<(i64, &Line)> = (first..).zip(entries).collect();
         for (seq, entry) in &numbered {
             // The evidence stays the opening's.
-            sqlx::query(
+            sql::query(
                 "INSERT INTO incident_event (seq, epoch, cut, project_id, monitor_id, incident_id, kind, at,
                  decided_at, reason, reopened, note, evidence, silence)
                  SELECT $1, $2, $3, project_id, monitor_id, id, $4, $5, $5, $6, reopened, $7, evidence, $8
@@ -405,11 +399,11 @@ impl Deciding<'_> {
             for (seq, entry, said) in chunk {
                 rows.push((*seq, *entry, *said, key(), occasion_text(&said.occasion)?));
             }
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let mut query = sql::Builder::new(
                 "INSERT INTO delivery (key, project_id, channel_id, incident_id, seq, kind, state, claim, attempts,
                  next_at, decided_at, grouped, occasion) ",
             );
-            query.push_values(rows, |mut row, (seq, entry, said, key, occasion)| {
+            query.push_values(rows, |row, (seq, entry, said, key, occasion)| {
                 row.push_bind(key)
                     .push_bind(projects.get(&entry.incident).copied().unwrap_or(0))
                     .push_bind(said.channel)
@@ -436,7 +430,7 @@ impl Deciding<'_> {
     async fn projects_of(&mut self, entries: &[Line]) -> Result<HashMap<i64, i64>, Error> {
         let ids: BTreeSet<i64> = entries.iter().map(|entry| entry.incident).collect();
         let text = serde_json::Value::from(ids.into_iter().collect::<Vec<_>>()).to_string();
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, project_id FROM incident WHERE id IN (SELECT value FROM json_each($1))",
         )
         .bind(text)
@@ -448,7 +442,7 @@ impl Deciding<'_> {
 
     async fn mark_told(&mut self, deaths: &[Death]) -> Result<(), Error> {
         let ids: Vec<i64> = deaths.iter().map(|death| death.id).collect();
-        sqlx::query(
+        sql::query(
             "UPDATE delivery SET death_told = 1 WHERE id IN (SELECT value FROM json_each($1))",
         )
         .bind(serde_json::Value::from(ids).to_string())

@@ -3,8 +3,6 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 use systole_core::delivery::digest::Place;
 use systole_core::delivery::{Prior, plan_resolve};
 use systole_core::engine::{Decision, MonitorId};
@@ -18,6 +16,7 @@ use crate::Error;
 use crate::deliveries::{CLAIM, Outgoing, PENDING, SUPERSEDED, as_of};
 use crate::monitors::ids_text;
 use crate::occasion::occasion_text;
+use crate::sql;
 
 /// How long the messages of one outage are gathered, so that they go as one.
 const GATHER: Span = Span::from_seconds(10);
@@ -149,7 +148,7 @@ impl Deciding<'_> {
             .iter()
             .map(|happening| happening.incident.number)
             .collect();
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT d.channel_id, d.incident_id, d.seq, d.kind, d.state, d.claim FROM delivery d
              JOIN channel c ON c.id = d.channel_id
              WHERE d.incident_id IN (SELECT value FROM json_each($1)) ORDER BY d.seq",
@@ -162,7 +161,7 @@ impl Deciding<'_> {
         for row in rows {
             let (channel, incident, state): (i64, i64, i64) = (row.get(0), row.get(1), row.get(4));
             let kind = row
-                .get::<&str, _>(3)
+                .get::<&str>(3)
                 .parse()
                 .map_err(|_| Error::Corrupt("a delivery has an unknown kind"))?;
             if state == SUPERSEDED {
@@ -173,7 +172,7 @@ impl Deciding<'_> {
                 .push(Prior {
                     seq: row.get(2),
                     kind,
-                    claimed: row.get::<i64, _>(5) > 0,
+                    claimed: row.get::<i64>(5) > 0,
                     delivered: state != PENDING,
                 });
         }
@@ -182,11 +181,11 @@ impl Deciding<'_> {
 
     /// Every channel.
     pub(super) async fn destinations(&mut self) -> Result<Vec<Destination>, Error> {
-        let rows = sqlx::query("SELECT id, project_id, is_default, is_system, digest FROM channel")
+        let rows = sql::query("SELECT id, project_id, is_default, is_system, digest FROM channel")
             .fetch_all(self.session.connection())
             .await
             .map_err(Error::attempted("read channels"))?;
-        let read = |row: &SqliteRow| Destination {
+        let read = |row: &sql::Row| Destination {
             id: row.get(0),
             project: row.get(1),
             default: row.get(2),
@@ -205,7 +204,7 @@ impl Deciding<'_> {
             .iter()
             .map(|happening| happening.monitor)
             .collect();
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, channels FROM monitor WHERE channels IS NOT NULL AND id IN (SELECT value FROM json_each($1))",
         )
         .bind(ids_text(&ids.into_iter().collect::<Vec<_>>()))
@@ -216,14 +215,14 @@ impl Deciding<'_> {
         for row in rows {
             let ids: Vec<i64> = serde_json::from_str(row.get(1))
                 .map_err(|_| Error::Corrupt("a monitor's channels cannot be read"))?;
-            named.insert(u32::try_from(row.get::<i64, _>(0)).unwrap_or(0), ids);
+            named.insert(u32::try_from(row.get::<i64>(0)).unwrap_or(0), ids);
         }
         Ok(named)
     }
 
     async fn supersede(&mut self, now: Time, rows: &[(i64, u64, i64)]) -> Result<(), Error> {
         for (channel, incident, seq) in rows {
-            sqlx::query(
+            sql::query(
                 "UPDATE delivery SET state = $4, finished_at = $5, detail = 'over before it was sent'
                  WHERE channel_id = $1 AND incident_id = $2 AND seq = $3 AND state = 0 AND claim = 0",
             )
@@ -265,7 +264,7 @@ impl Deciding<'_> {
 
     async fn write_silences(&mut self, silences: &[(i64, String)]) -> Result<(), Error> {
         for (seq, why) in silences {
-            sqlx::query("UPDATE incident_event SET silence = $2 WHERE seq = $1")
+            sql::query("UPDATE incident_event SET silence = $2 WHERE seq = $1")
                 .bind(seq)
                 .bind(why)
                 .execute(self.session.connection())
@@ -321,13 +320,13 @@ impl Deciding<'_> {
                 let occasion = occasion_text(&occasion.unwrap_or_default())?;
                 rows.push((made, key(), grouped, claimed, next_at, occasion));
             }
-            let mut query = QueryBuilder::<Sqlite>::new(
+            let mut query = sql::Builder::new(
                 "INSERT INTO delivery (key, project_id, channel_id, incident_id, seq, kind, state, claim, attempts,
                  next_at, decided_at, finished_at, grouped, detail, held, occasion) ",
             );
             query.push_values(
                 &rows,
-                |mut row, (made, key, grouped, claimed, next_at, occasion)| {
+                |row, (made, key, grouped, claimed, next_at, occasion)| {
                     let held = made.held.as_ref().filter(|_| !made.superseded);
                     let happening = &happenings[made.index];
                     row.push_bind(key.clone())
@@ -380,7 +379,7 @@ impl Deciding<'_> {
             .iter()
             .map(|happening| happening.incident.number)
             .collect();
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT DISTINCT channel_id, incident_id FROM delivery
              WHERE state = 0 AND incident_id IN (SELECT value FROM json_each($1))",
         )
@@ -390,7 +389,7 @@ impl Deciding<'_> {
         .map_err(Error::attempted("read what is pending"))?;
         Ok(rows
             .iter()
-            .map(|row| (row.get(0), row.get::<i64, _>(1).cast_unsigned()))
+            .map(|row| (row.get(0), row.get::<i64>(1).cast_unsigned()))
             .collect())
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sqlx::Row as _;
 use systole_core::delivery::digest::{DIGEST_WITHIN, Place, Recent};
 use systole_core::time::Time;
 
 use super::Deciding;
 use crate::Error;
 use crate::deliveries::SUPERSEDED;
+use crate::sql;
 
 /// Of every channel that gathers.
 pub(super) struct Recents(HashMap<i64, Recent>);
@@ -41,7 +41,7 @@ impl Deciding<'_> {
         if recents.is_empty() {
             return Ok(Recents(recents));
         }
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT channel_id, COUNT(DISTINCT COALESCE(grouped, key)),
              MAX(CASE WHEN state = 0 AND claim = 0 AND grouped LIKE 'digest %' AND next_at > $2 THEN next_at END)
              FROM delivery WHERE decided_at > $1 AND state <> $3 AND held = 0 GROUP BY channel_id",
@@ -54,8 +54,8 @@ impl Deciding<'_> {
         .map_err(Error::attempted("count what channels were told of late"))?;
         for row in rows {
             if let Some(recent) = recents.get_mut(&row.get(0)) {
-                recent.messages = u32::try_from(row.get::<i64, _>(1)).unwrap_or(u32::MAX);
-                recent.gathering = row.get::<Option<i64>, _>(2).map(Time::from_micros);
+                recent.messages = u32::try_from(row.get::<i64>(1)).unwrap_or(u32::MAX);
+                recent.gathering = row.get::<Option<i64>>(2).map(Time::from_micros);
             }
         }
         Ok(Recents(recents))

@@ -1,0 +1,2 @@
+-- Which set of documents made it (`systole apply --set`); NULL for what was made by hand.
+ALTER TABLE maintenance ADD COLUMN set_name TEXT COLLATE "C";

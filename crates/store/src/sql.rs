@@ -1,0 +1,378 @@
+//! One statement text for both databases: SQLite in our own process, or a shared PostgreSQL.
+//!
+//! A statement is its text with `$1`, `$2` … and values of three kinds: numbers, text, bytes. Whatever a statement needs that
+//! the dialects do not share is asked of [`Dialect`]; the PostgreSQL schema brings `json_each` and `now_us` along.
+
+use std::borrow::Cow;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::query::Query as Prepared;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, Sqlite, Type};
+
+/// The database that a store lies in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dialect {
+    /// One file, one process.
+    Sqlite,
+    /// Shared by any number of replicas.
+    Postgres,
+}
+
+impl Dialect {
+    /// Keeps the rows that a sub-select has chosen for us: rows that another replica has chosen are passed over. One
+    /// writer needs no such thing.
+    pub(crate) const fn skip_locked(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Keeps others from changing the rows that a SELECT finds until the transaction ends.
+    pub(crate) const fn for_share(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR SHARE",
+        }
+    }
+
+    /// The states of a group of rows as one text: `id cut hex,…`.
+    pub(crate) const fn states(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "group_concat(id || ' ' || cut || ' ' || hex(state), ',')",
+            Dialect::Postgres => "string_agg(id || ' ' || cut || ' ' || encode(state, 'hex'), ',')",
+        }
+    }
+
+    /// The time of the database, as the statement sees it: a parameter on SQLite, whose clock is ours.
+    pub(crate) const fn now(self, parameter: &'static str) -> &'static str {
+        match self {
+            Dialect::Sqlite => parameter,
+            Dialect::Postgres => "now_us()",
+        }
+    }
+}
+
+/// What a parameter of a statement may be; `None` is NULL.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+/// What can be bound to a parameter.
+pub(crate) trait Bind {
+    fn value(self) -> Value;
+}
+
+macro_rules! bind {
+    ($($kind:ident: $($from:ty => $convert:expr),+;)+) => {
+        $($(
+            impl Bind for $from {
+                fn value(self) -> Value {
+                    Value::$kind(Some($convert(self)))
+                }
+            }
+            impl Bind for Option<$from> {
+                fn value(self) -> Value {
+                    Value::$kind(self.map($convert))
+                }
+            }
+        )+)+
+    };
+}
+
+bind! {
+    Number: i64 => i64::from, &i64 => |it: &i64| *it, bool => i64::from;
+    Text: String => |it| it, &String => String::clone, &str => str::to_owned;
+    Bytes: Vec<u8> => |it| it, &Vec<u8> => Vec::clone, &[u8] => <[u8]>::to_vec;
+}
+
+impl<const N: usize> Bind for &[u8; N] {
+    fn value(self) -> Value {
+        Value::Bytes(Some(self.to_vec()))
+    }
+}
+
+impl Bind for &Option<String> {
+    fn value(self) -> Value {
+        Value::Text(self.clone())
+    }
+}
+
+impl Bind for &Option<Vec<u8>> {
+    fn value(self) -> Value {
+        Value::Bytes(self.clone())
+    }
+}
+
+/// A statement with its parameters.
+pub(crate) struct Query {
+    text: Cow<'static, str>,
+    values: Vec<Value>,
+}
+
+/// A statement whose parameters follow by [`Query::bind`].
+pub(crate) fn query(text: impl Into<Cow<'static, str>>) -> Query {
+    Query {
+        text: text.into(),
+        values: Vec::new(),
+    }
+}
+
+/// Where a statement runs.
+pub(crate) enum Target<'c> {
+    SqliteConnection(&'c mut SqliteConnection),
+    SqlitePool(&'c SqlitePool),
+    PostgresConnection(&'c mut PgConnection),
+    PostgresPool(&'c PgPool),
+}
+
+/// One connection, its statements one after the other.
+pub(crate) enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Connection<'_> {
+    /// The same connection for one statement more.
+    pub(crate) fn again(&mut self) -> Connection<'_> {
+        match self {
+            Connection::Sqlite(connection) => Connection::Sqlite(connection),
+            Connection::Postgres(connection) => Connection::Postgres(connection),
+        }
+    }
+}
+
+impl<'c> From<Connection<'c>> for Target<'c> {
+    fn from(connection: Connection<'c>) -> Target<'c> {
+        match connection {
+            Connection::Sqlite(connection) => Target::SqliteConnection(connection),
+            Connection::Postgres(connection) => Target::PostgresConnection(connection),
+        }
+    }
+}
+
+/// Connections that only read what was committed.
+#[derive(Clone, Debug)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl<'c> From<&'c Pool> for Target<'c> {
+    fn from(pool: &'c Pool) -> Target<'c> {
+        match pool {
+            Pool::Sqlite(pool) => Target::SqlitePool(pool),
+            Pool::Postgres(pool) => Target::PostgresPool(pool),
+        }
+    }
+}
+
+/// What a statement did that answers no rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done(u64);
+
+impl Done {
+    pub(crate) const fn rows_affected(self) -> u64 {
+        self.0
+    }
+}
+
+/// One row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What a column may be read as.
+pub(crate) trait Column<'r>:
+    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{
+}
+
+impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>> Column<'r>
+    for T
+{
+}
+
+impl Row {
+    /// The column at `index`, from 0. Statements and their readers stand side by side: a type that does not fit is a
+    /// fault of the program, not of the data.
+    pub(crate) fn get<'r, T: Column<'r>>(&'r self, index: usize) -> T {
+        match self {
+            Row::Sqlite(row) => row.get(index),
+            Row::Postgres(row) => row.get(index),
+        }
+    }
+}
+
+/// Runs one expression on whichever connection it is, with the statement prepared for its database.
+macro_rules! on {
+    ($query:expr, $target:expr, $run:ident, $sqlite:expr, $postgres:expr) => {{
+        let Query { text, values } = $query;
+        match $target.into() {
+            Target::SqliteConnection(connection) => {
+                sqlite(text, values).$run(connection).await.map($sqlite)
+            }
+            Target::SqlitePool(pool) => sqlite(text, values).$run(pool).await.map($sqlite),
+            Target::PostgresConnection(connection) => {
+                postgres(text, values).$run(connection).await.map($postgres)
+            }
+            Target::PostgresPool(pool) => postgres(text, values).$run(pool).await.map($postgres),
+        }
+    }};
+}
+
+impl Query {
+    /// The next parameter.
+    pub(crate) fn bind(mut self, value: impl Bind) -> Query {
+        self.values.push(value.value());
+        self
+    }
+
+    pub(crate) async fn execute<'c>(
+        self,
+        target: impl Into<Target<'c>>,
+    ) -> Result<Done, sqlx::Error> {
+        on!(
+            self,
+            target,
+            execute,
+            |done| Done(done.rows_affected()),
+            |done| Done(done.rows_affected())
+        )
+    }
+
+    pub(crate) async fn fetch_one<'c>(
+        self,
+        target: impl Into<Target<'c>>,
+    ) -> Result<Row, sqlx::Error> {
+        on!(self, target, fetch_one, Row::Sqlite, Row::Postgres)
+    }
+
+    pub(crate) async fn fetch_optional<'c>(
+        self,
+        target: impl Into<Target<'c>>,
+    ) -> Result<Option<Row>, sqlx::Error> {
+        on!(
+            self,
+            target,
+            fetch_optional,
+            |row| row.map(Row::Sqlite),
+            |row| row.map(Row::Postgres)
+        )
+    }
+
+    pub(crate) async fn fetch_all<'c>(
+        self,
+        target: impl Into<Target<'c>>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        on!(
+            self,
+            target,
+            fetch_all,
+            |rows| rows.into_iter().map(Row::Sqlite).collect(),
+            |rows| rows.into_iter().map(Row::Postgres).collect()
+        )
+    }
+}
+
+// Texts are put together from literals of this crate alone; whatever comes from outside is a parameter.
+fn sqlite(
+    text: Cow<'static, str>,
+    values: Vec<Value>,
+) -> Prepared<'static, Sqlite, SqliteArguments> {
+    let query = sqlx::query(AssertSqlSafe(text));
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Number(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+fn postgres(
+    text: Cow<'static, str>,
+    values: Vec<Value>,
+) -> Prepared<'static, Postgres, PgArguments> {
+    let query = sqlx::query(AssertSqlSafe(text));
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Number(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// A statement that is put together: conditions that may be left out, lists of rows.
+pub(crate) struct Builder {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Builder {
+    pub(crate) fn new(text: impl Into<String>) -> Builder {
+        Builder {
+            text: text.into(),
+            values: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, text: &str) -> &mut Builder {
+        self.text.push_str(text);
+        self
+    }
+
+    pub(crate) fn push_bind(&mut self, value: impl Bind) -> &mut Builder {
+        self.values.push(value.value());
+        self.text.push('$');
+        self.text.push_str(&self.values.len().to_string());
+        self
+    }
+
+    /// `VALUES (…), (…)`, a row for each of `rows`.
+    pub(crate) fn push_values<T>(
+        &mut self,
+        rows: impl IntoIterator<Item = T>,
+        mut push: impl FnMut(&mut Values<'_>, T),
+    ) -> &mut Builder {
+        let mut before = "VALUES (";
+        for row in rows {
+            self.push(before);
+            before = "), (";
+            push(
+                &mut Values {
+                    builder: self,
+                    first: true,
+                },
+                row,
+            );
+        }
+        self.push(")")
+    }
+
+    pub(crate) fn build(self) -> Query {
+        Query {
+            text: Cow::Owned(self.text),
+            values: self.values,
+        }
+    }
+}
+
+/// The columns of one row of [`Builder::push_values`].
+pub(crate) struct Values<'b> {
+    builder: &'b mut Builder,
+    first: bool,
+}
+
+impl Values<'_> {
+    pub(crate) fn push_bind(&mut self, value: impl Bind) -> &mut Self {
+        if !self.first {
+            self.builder.push(", ");
+        }
+        self.first = false;
+        self.builder.push_bind(value);
+        self
+    }
+}
