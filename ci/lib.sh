@@ -5,6 +5,7 @@
 DISK_TARGET_GB=9
 DISK_CARGO_MB=700
 NODE_AT_LEAST=20
+POSTGRES_AT_LEAST=15
 
 minutes() {
   printf '%d:%02d min' $(($1 / 60)) $(($1 % 60))
@@ -29,6 +30,23 @@ find_mail_python() {
     if has "$name" && "$name" -c 'import aiosmtpd.smtp' >/dev/null 2>&1; then echo "$name"; return 0; fi
   done
   return 1
+}
+
+# The folder of the newest PostgreSQL's programs. Debian keeps every version in a folder of its own, outside PATH.
+find_postgres() {
+  local folder version newest=0 found=
+  for folder in /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /none/initdb)")"; do
+    if [ -x "$folder/initdb" ] && [ -x "$folder/psql" ]; then
+      version=$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+      if [ "$version" -gt $newest ]; then newest=$version found=$folder; fi
+    fi
+  done
+  [ "$newest" -ge $POSTGRES_AT_LEAST ] && echo "$found"
+}
+
+# Debian puts it where only root's PATH leads.
+find_pgbouncer() {
+  command -v pgbouncer || { [ -x /usr/sbin/pgbouncer ] && echo /usr/sbin/pgbouncer; }
 }
 
 # Sets `packages` (of Debian and its kin) and `problems` (what no package mends).
