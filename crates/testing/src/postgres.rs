@@ -2,16 +2,14 @@
 //!
 //! The server is the one of `SYSTOLE_TEST_POSTGRES`, a URL; without it, `ci/postgres` starts one. A server that cannot be had is a
 //! failure of the test, with the words of the one who failed.
-#![expect(clippy::expect_used, reason = "a test that has no database has failed")]
 
-use std::fmt::Display;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use url::Url;
 use uuid::Uuid;
 
@@ -23,10 +21,10 @@ pub struct Database {
     url: Url,
     /// Closed to say that the database is not needed any more.
     needed: Option<Sender<()>>,
-    keeper: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<Result<(), String>>>,
 }
 
-/// Makes an empty database. It blocks for some tens of milliseconds, in a runtime or outside.
+/// Makes an empty database. It blocks until that is done, in a runtime or outside.
 pub fn database() -> Database {
     let server = server();
     let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
@@ -34,29 +32,43 @@ pub fn database() -> Database {
     url.set_path(&name);
     let (made, is_made) = channel();
     let (needed, until) = channel();
-    // It has a runtime of its own, as a value may be dropped in a runtime, where nothing may wait for another future.
+    // It has a runtime of its own: a value may be dropped within one, where nothing may wait for a future.
     let keeper = std::thread::spawn(move || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .expect("a runtime for the database's keeper")
-            .block_on(keep(server, &name, made, until));
+            .map_err(|error| format!("no runtime for the keeper of a database: {error}"))?
+            .block_on(keep(server, &name, made, until))
+            .map_err(|error| said(server, &error))
     });
-    let database = Database {
+    if is_made.recv().is_err() {
+        panic!("no database for the test: {}", words(keeper));
+    }
+    Database {
         url,
         needed: Some(needed),
         keeper: Some(keeper),
-    };
-    is_made
-        .recv()
-        .expect("the database could not be made; its keeper said why");
-    database
+    }
 }
 
 impl Database {
     /// Where it is.
     pub fn url(&self) -> &str {
         self.url.as_str()
+    }
+
+    /// Where it is behind a pooler that gives a session away after every transaction. It is PgBouncer, started if need be.
+    pub fn pooled_url(&self) -> String {
+        static POOLER: OnceLock<Result<Url, String>> = OnceLock::new();
+        let pooler = POOLER.get_or_init(|| {
+            script(&["pooler", "start"])
+                .and_then(|url| parsed(&url, "the answer of ci/postgres pooler start"))
+        });
+        let mut url = pooler
+            .clone()
+            .unwrap_or_else(|error| panic!("no pooler for the tests: {error}"));
+        url.set_path(self.name());
+        url.into()
     }
 
     /// Its name in the server.
@@ -68,40 +80,40 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         drop(self.needed.take());
-        let ended = self.keeper.take().map(JoinHandle::join);
+        let words = self.keeper.take().map(words).unwrap_or_default();
         // While a test fails already, its own words matter more.
-        if matches!(ended, Some(Err(_))) && !std::thread::panicking() {
-            panic!("the database {} could not be dropped", self.name());
+        if !words.is_empty() && !std::thread::panicking() {
+            panic!("the database of a test could not be dropped: {words}");
         }
+    }
+}
+
+/// Waits for the end of a keeper; what went wrong, if anything.
+fn words(keeper: JoinHandle<Result<(), String>>) -> String {
+    match keeper.join() {
+        Ok(Ok(())) => String::new(),
+        Ok(Err(words)) => words,
+        Err(_) => "its keeper panicked".to_owned(),
     }
 }
 
 /// Makes a database, and drops it when `until` closes. Its session holds a lock on the name: by that others see that it is in use, and a
 /// process that is killed lets go of it.
-async fn keep(server: &Url, name: &str, made: Sender<()>, until: Receiver<()>) {
-    let mut connection = connect(server).await;
-    clear(&mut connection).await;
-    lock(&mut connection, name).await;
+async fn keep(server: &Url, name: &str, made: Sender<()>, until: Receiver<()>) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(server.as_str()).await?;
+    clear(&mut connection).await?;
+    // Nobody else has it, as the name is new.
+    try_lock(&mut connection, name).await?;
     let create = format!("CREATE DATABASE {name} TEMPLATE template0");
-    connection
-        .execute(AssertSqlSafe(create))
-        .await
-        .unwrap_or_else(|error| panic!("{}", wrong(server, "make a database", &error)));
+    connection.execute(AssertSqlSafe(create)).await?;
     let _ = made.send(());
     let _ = until.recv();
     if drop_database(&mut connection, name).await.is_err() {
         // The test may have restarted the server.
-        let mut again = connect(server).await;
-        drop_database(&mut again, name)
-            .await
-            .unwrap_or_else(|error| panic!("{}", wrong(server, "drop a database", &error)));
+        let mut again = PgConnection::connect(server.as_str()).await?;
+        drop_database(&mut again, name).await?;
     }
-}
-
-async fn connect(server: &Url) -> PgConnection {
-    PgConnection::connect(server.as_str())
-        .await
-        .unwrap_or_else(|error| panic!("{}", wrong(server, "connect", &error)))
+    Ok(())
 }
 
 async fn drop_database(connection: &mut PgConnection, name: &str) -> sqlx::Result<()> {
@@ -110,36 +122,27 @@ async fn drop_database(connection: &mut PgConnection, name: &str) -> sqlx::Resul
     Ok(())
 }
 
-/// Takes the lock that stands for a name; nobody else has it, as the name is new.
-async fn lock(connection: &mut PgConnection, name: &str) {
-    sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))")
+/// Takes the lock that stands for a name, until the session ends; whether nobody had it.
+async fn try_lock(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
         .bind(name)
-        .execute(connection)
+        .fetch_one(connection)
         .await
-        .expect("a lock that nobody else wants");
 }
 
 /// Drops what killed tests left: databases whose lock nobody holds.
-async fn clear(connection: &mut PgConnection) {
-    let left = sqlx::query("SELECT datname FROM pg_database WHERE starts_with(datname, $1)")
-        .bind(PREFIX)
-        .fetch_all(&mut *connection)
-        .await
-        .expect("the list of databases");
-    for row in left {
-        let name: String = row.get(0);
-        let is_left: bool = sqlx::query("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
-            .bind(&name)
-            .fetch_one(&mut *connection)
-            .await
-            .expect("an answer whether a database is in use")
-            .get(0);
-        if is_left {
-            drop_database(connection, &name)
-                .await
-                .expect("to drop the database of a killed test");
+async fn clear(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT datname FROM pg_database WHERE starts_with(datname, $1)")
+            .bind(PREFIX)
+            .fetch_all(&mut *connection)
+            .await?;
+    for name in names {
+        if try_lock(connection, &name).await? {
+            drop_database(connection, &name).await?;
         }
     }
+    Ok(())
 }
 
 /// Where the server is; started if need be. The first who asks waits for that, and all others with it.
@@ -183,10 +186,10 @@ fn parsed(url: &str, what: &str) -> Result<Url, String> {
 }
 
 /// Without the password, which may be somebody's.
-fn wrong(server: &Url, what: &str, error: &dyn Display) -> String {
+fn said(server: &Url, error: &sqlx::Error) -> String {
     let (host, port) = (
         server.host_str().unwrap_or_default(),
         server.port().unwrap_or(5432),
     );
-    format!("cannot {what} at the PostgreSQL of the tests, {host}:{port}: {error}")
+    format!("the PostgreSQL of the tests, {host}:{port}, says: {error}")
 }

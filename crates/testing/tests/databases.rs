@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
-use systole_testing::postgres::{Database, database};
+use systole_testing::postgres::{Database, database, script};
 
 async fn connect(database: &Database) -> PgConnection {
     PgConnection::connect(database.url()).await.unwrap()
@@ -59,4 +59,48 @@ fn what_a_killed_test_left_is_dropped_by_the_next_that_wants_a_database() {
     for in_use in [&first, &second] {
         assert!(runtime.block_on(exists(&mut connection, in_use.name())));
     }
+}
+
+#[tokio::test]
+async fn behind_the_pooler_a_session_lasts_a_transaction() {
+    let database = database();
+    let mut first = PgConnection::connect(&database.pooled_url()).await.unwrap();
+    let mut second = PgConnection::connect(&database.pooled_url()).await.unwrap();
+    // What one leaves in the session the other finds: both had it in turn.
+    let process = "SELECT pg_backend_pid(), current_database()::TEXT";
+    let one: (i32, String) = sqlx::query_as(process).fetch_one(&mut first).await.unwrap();
+    let other: (i32, String) = sqlx::query_as(process)
+        .fetch_one(&mut second)
+        .await
+        .unwrap();
+    assert_eq!(one, other);
+    assert_eq!(one.1, database.name());
+}
+
+#[tokio::test]
+async fn the_server_proves_who_it_is_to_those_who_have_its_certificate() {
+    let database = database();
+    let certificate = script(&["certificate"]).unwrap();
+    for (mode, is_encrypted) in [
+        ("sslmode=disable".to_owned(), false),
+        ("sslmode=require".to_owned(), true),
+        (
+            format!("sslmode=verify-full&sslrootcert={certificate}"),
+            true,
+        ),
+    ] {
+        let url = format!("{}?{mode}", database.url());
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let encrypted: bool =
+            sqlx::query_scalar("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(encrypted, is_encrypted, "{mode}");
+    }
+    let url = format!("{}?sslmode=verify-full", database.url());
+    assert!(
+        PgConnection::connect(&url).await.is_err(),
+        "nobody trusts it unasked"
+    );
 }
