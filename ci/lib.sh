@@ -5,6 +5,7 @@
 DISK_TARGET_GB=9
 DISK_CARGO_MB=700
 NODE_AT_LEAST=20
+POSTGRES_AT_LEAST=15
 
 minutes() {
   printf '%d:%02d min' $(($1 / 60)) $(($1 % 60))
@@ -31,10 +32,32 @@ find_mail_python() {
   return 1
 }
 
+# Version and folder of the newest PostgreSQL's programs. Debian keeps every version in a folder of its own, outside PATH.
+newest_postgres() {
+  local folder version newest=0 found=
+  for folder in /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /none/initdb)")"; do
+    if [ -x "$folder/initdb" ] && [ -x "$folder/psql" ]; then
+      version=$("$folder/postgres" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+      if [ "$version" -gt "$newest" ]; then newest=$version found=$folder; fi
+    fi
+  done
+  [ "$newest" -gt 0 ] && echo "$newest $found"
+}
+
+find_postgres() {
+  local newest
+  newest=$(newest_postgres) && [ "${newest%% *}" -ge $POSTGRES_AT_LEAST ] && echo "${newest#* }"
+}
+
+# Debian puts it where only root's PATH leads.
+find_pgbouncer() {
+  command -v pgbouncer || { [ -x /usr/sbin/pgbouncer ] && echo /usr/sbin/pgbouncer; }
+}
+
 # Sets `packages` (of Debian and its kin) and `problems` (what no package mends).
 look() {
   packages=() problems=()
-  local pinned node free
+  local pinned node found free
   pinned=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
   if ! has cargo; then
     problems+=("cargo is missing: install rustup (https://rustup.rs), which fetches Rust $pinned by itself")
@@ -60,6 +83,15 @@ look() {
   find_mail_python >/dev/null || packages+=(python3-aiosmtpd)
   [ -x /usr/sbin/cron ] || packages+=(cron)
   has unshare || packages+=(util-linux)
+  has openssl || packages+=(openssl)
+  if ! find_postgres >/dev/null; then
+    if found=$(newest_postgres); then
+      problems+=("PostgreSQL ${found%% *} is too old: install PostgreSQL $POSTGRES_AT_LEAST or newer (https://www.postgresql.org/download)")
+    else
+      packages+=(postgresql)
+    fi
+  fi
+  find_pgbouncer >/dev/null || packages+=(pgbouncer)
   if [ "$needs_root" = yes ] && ! as_root true 2>/dev/null; then
     problems+=("root, or sudo that asks nothing, is needed by the step night: it runs cron in namespaces of its own")
   fi
@@ -82,6 +114,20 @@ as_root() {
   fi
 }
 
+# Runs a command; Debian starts no service that it installs. The checks start what they need, as their own.
+without_services() {
+  local rule=/usr/sbin/policy-rc.d status=0
+  if [ -e $rule ]; then
+    "$@"
+    return
+  fi
+  printf '#!/bin/sh\nexit 101\n' | as_root tee $rule >/dev/null
+  as_root chmod 755 $rule
+  "$@" || status=$?
+  as_root rm -f $rule
+  return $status
+}
+
 # Fails with all that is missing, after installing what it may and can: INSTALL NEEDS_ROOT, each yes or no.
 check_machine() {
   local install=$1 needs_root=$2
@@ -90,7 +136,7 @@ check_machine() {
     if as_root true 2>/dev/null; then
       echo "== installing: ${packages[*]}"
       as_root apt-get update -qq
-      as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+      without_services as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
       look
     fi
   fi
@@ -103,5 +149,5 @@ check_machine() {
     fi
     exit 1
   fi
-  echo "== machine: $(nproc) cores, $(rustc --version), node $(node --version), $(find_chromium)"
+  echo "== machine: $(nproc) cores, $(rustc --version), node $(node --version), $(find_chromium), PostgreSQL $(newest_postgres | cut -d' ' -f1)"
 }

@@ -21,6 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["systole-core", "systole-server", "systole-wire"],
     ),
     ("systole-sim", &["systole-core", "systole-store"]),
+    ("systole-testing", &[]),
     (
         "systole-fuzz",
         &[
@@ -42,7 +43,7 @@ const CORE: &[&str] = &["jiff", "thiserror"];
 
 /// What only these crates may name in their manifests.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("sqlx", &["systole-store"]),
+    ("sqlx", &["systole-store", "systole-testing"]),
     ("askama", &["systole-server"]),
     ("axum", &["systole-server"]),
     ("kube", &[]),
