@@ -288,7 +288,12 @@ async fn load_keys(config: &Config, store: &Store, clock: &Clock) -> Result<Keys
     )?;
     match known {
         Some((id, check)) => keys.verify(&id, &check)?,
-        None => store.install(clock.now(), keys.id(), keys.check()).await?,
+        None => {
+            store.install(clock.now(), keys.id(), keys.check()).await?;
+            if let Some((id, check)) = store.key_check().await? {
+                keys.verify(&id, &check)?;
+            }
+        }
     }
     Ok(keys)
 }

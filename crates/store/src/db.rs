@@ -9,14 +9,14 @@ use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
 use tokio::sync::MutexGuard;
 
-use crate::sql::{Connection, Dialect, Pool};
+use crate::sql::{Connection, Dialect, Lent, Pool};
 use crate::{Error, sql};
 
 mod embedded;
 mod shared;
 
 use embedded::{Embedded, Writer};
-use shared::{Lent, Shared};
+use shared::Shared;
 
 pub(crate) use embedded::{FILE, lock, newest_migration};
 
@@ -123,25 +123,16 @@ impl Store {
         }
     }
 
-    /// What the database takes for the time, and how far off that may be: half of the way there and back. The embedded
-    /// one has no clock of its own.
+    /// What the shared database takes for the time.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn clock(
-        &self,
-        clock: impl Fn() -> Time,
-    ) -> Result<Option<(Time, Time, Time)>, Error> {
-        if !self.is_shared() {
-            return Ok(None);
-        }
-        let mut session = self.appending().await?;
-        let sent = clock();
+    pub async fn database_now(&self) -> Result<Time, Error> {
         let row = sql::query("SELECT now_us()")
-            .fetch_one(session.connection())
+            .fetch_one(self.readers())
             .await
             .map_err(Error::attempted("ask the database for the time"))?;
-        Ok(Some((sent, Time::from_micros(row.get(0)), clock())))
+        Ok(Time::from_micros(row.get(0)))
     }
 
     /// Moves the write-ahead log into the database file, without the writer; with `restart` the short rest with it, so
@@ -210,8 +201,9 @@ impl Store {
     pub async fn install(&self, now: Time, key_id: &str, check: &[u8]) -> Result<(), Error> {
         let mut session = self.session().await?;
         session.begin().await?;
+        // Of replicas that start together the first one marks it; each looks afterwards whose key that was.
         sql::query(
-            "INSERT INTO installation (id, created_at, key_id, key_check) VALUES (1, $1, $2, $3)",
+            "INSERT INTO installation (id, created_at, key_id, key_check) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING",
         )
         .bind(now.as_micros())
         .bind(key_id)
@@ -219,7 +211,7 @@ impl Store {
         .execute(session.connection())
         .await
         .map_err(Error::attempted("set up the database"))?;
-        sql::query("INSERT INTO project (id, name) VALUES ($1, 'default')")
+        sql::query("INSERT INTO project (id, name) VALUES ($1, 'default') ON CONFLICT DO NOTHING")
             .bind(crate::DEFAULT_PROJECT)
             .execute(session.connection())
             .await
@@ -229,15 +221,11 @@ impl Store {
 }
 
 async fn lend<'a>(pool: &sqlx::PgPool) -> Result<Session<'a>, Error> {
-    let connection = pool
-        .acquire()
+    let lent = Lent::from(pool)
         .await
         .map_err(Error::attempted("reach the database"))?;
     Ok(Session {
-        held: Held::Shared(Lent {
-            connection,
-            open: false,
-        }),
+        held: Held::Shared(lent),
     })
 }
 
@@ -263,7 +251,7 @@ impl Session<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match &mut self.held {
             Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
-            Held::Shared(lent) => Connection::Postgres(&mut lent.connection),
+            Held::Shared(lent) => Connection::Postgres(lent),
         }
     }
 
@@ -277,7 +265,7 @@ impl Session<'_> {
     fn is_open(&mut self, open: bool) {
         match &mut self.held {
             Held::Embedded(writer) => writer.open = open,
-            Held::Shared(lent) => lent.open = open,
+            Held::Shared(lent) => lent.in_transaction = open,
         }
     }
 
@@ -285,7 +273,7 @@ impl Session<'_> {
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
         self.is_open(true);
         match self.connection() {
-            Connection::Postgres(connection) => shared::begin(connection).await,
+            Connection::Postgres(lent) => lent.simple(shared::BEGIN).await,
             sqlite @ Connection::Sqlite(_) => sql::query("BEGIN IMMEDIATE")
                 .execute(sqlite)
                 .await
@@ -298,7 +286,7 @@ impl Session<'_> {
     pub(crate) async fn begin_snapshot(&mut self) -> Result<(), Error> {
         self.is_open(true);
         match self.connection() {
-            Connection::Postgres(connection) => shared::begin_snapshot(connection).await,
+            Connection::Postgres(lent) => lent.simple(shared::BEGIN_SNAPSHOT).await,
             sqlite @ Connection::Sqlite(_) => sql::query("BEGIN").execute(sqlite).await.map(drop),
         }
         .map_err(Error::attempted("begin to read"))

@@ -391,6 +391,51 @@ impl Store {
         Ok((known, old))
     }
 
+    /// The tokens of these monitors, and former ones that still work `now`: another replica has changed them. A monitor
+    /// that is not there any more has none.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn tokens_of(
+        &self,
+        ids: &[MonitorId],
+        now: Time,
+    ) -> Result<(Vec<KnownToken>, Vec<OldToken>), Error> {
+        let rows = sql::query(
+            "SELECT id, token_hash, old_token_hash, old_token_until FROM monitor
+             WHERE id IN (SELECT value FROM json_each($1))",
+        )
+        .bind(ids_text(ids))
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read the tokens of monitors"))?;
+        let (mut known, mut old) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            let monitor = number(row.get(0))?;
+            let token = |hash| Ok::<_, Error>(KnownToken { hash: short_hash(hash)?, monitor });
+            known.push(token(row.get(1))?);
+            if let (Some(hash), Some(until)) = (row.get::<Option<Vec<u8>>>(2), row.get::<Option<i64>>(3))
+                && until > now.as_micros()
+            {
+                old.push(OldToken { until: Time::from_micros(until), token: token(&hash)? });
+            }
+        }
+        Ok((known, old))
+    }
+
+    /// The monitor of a token, by its keyed hash: one that another replica has made a moment ago.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn monitor_of_token(&self, hash: &[u8]) -> Result<Option<MonitorId>, Error> {
+        let row = sql::query("SELECT id FROM monitor WHERE token_hash = $1")
+            .bind(hash)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(Error::attempted("look for a token"))?;
+        row.map(|row| number(row.get(0))).transpose()
+    }
+
     /// The project's ping key: keyed hash and cipher.
     ///
     /// # Errors

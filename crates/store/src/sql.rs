@@ -4,8 +4,10 @@
 //! the dialects do not share is asked of [`Dialect`]; the PostgreSQL schema brings `json_each` and `now_us` along.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query as Prepared;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, Sqlite, Type};
@@ -122,18 +124,68 @@ pub(crate) fn query(text: impl Into<Cow<'static, str>>) -> Query {
     }
 }
 
+/// An answer of the shared database that takes longer does not come: the way to it may be cut without a word.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection of the shared database for as long as somebody has it. One that was left in the middle of a statement or
+/// of a transaction is closed, not given back.
+pub(crate) struct Lent {
+    connection: PoolConnection<Postgres>,
+    in_statement: bool,
+    pub(crate) in_transaction: bool,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.in_statement || self.in_transaction {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Lent {
+    pub(crate) async fn from(pool: &PgPool) -> Result<Lent, sqlx::Error> {
+        Ok(Lent {
+            connection: pool.acquire().await?,
+            in_statement: false,
+            in_transaction: false,
+        })
+    }
+
+    /// Text without parameters, of one statement or several.
+    pub(crate) async fn simple(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
+        self.in_statement = true;
+        answered(sqlx::raw_sql(text).execute(&mut *self.connection)).await?;
+        self.in_statement = false;
+        Ok(())
+    }
+}
+
+/// Waits for an answer, but not for ever.
+async fn answered<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "the database does not answer",
+        ))),
+    }
+}
+
 /// Where a statement runs.
 pub(crate) enum Target<'c> {
     SqliteConnection(&'c mut SqliteConnection),
     SqlitePool(&'c SqlitePool),
-    PostgresConnection(&'c mut PgConnection),
+    PostgresConnection(&'c mut Lent),
     PostgresPool(&'c PgPool),
 }
 
 /// One connection, its statements one after the other.
 pub(crate) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Lent),
 }
 
 impl Connection<'_> {
@@ -209,6 +261,15 @@ impl Row {
     }
 }
 
+/// Whether the connection is in doubt after this: only what the database said itself, or a row that is not there, says
+/// that the statement has ended.
+const fn is_open<T>(answer: &Result<T, sqlx::Error>) -> bool {
+    !matches!(
+        answer,
+        Ok(_) | Err(sqlx::Error::Database(_) | sqlx::Error::RowNotFound)
+    )
+}
+
 /// Runs one expression on whichever connection it is, with the statement prepared for its database.
 macro_rules! on {
     ($query:expr, $target:expr, $run:ident, $sqlite:expr, $postgres:expr) => {{
@@ -218,10 +279,19 @@ macro_rules! on {
                 sqlite(text, values).$run(connection).await.map($sqlite)
             }
             Target::SqlitePool(pool) => sqlite(text, values).$run(pool).await.map($sqlite),
-            Target::PostgresConnection(connection) => {
-                postgres(text, values).$run(connection).await.map($postgres)
+            Target::PostgresConnection(lent) => {
+                lent.in_statement = true;
+                let answer = answered(postgres(text, values).$run(&mut *lent.connection)).await;
+                lent.in_statement = is_open(&answer);
+                answer.map($postgres)
             }
-            Target::PostgresPool(pool) => postgres(text, values).$run(pool).await.map($postgres),
+            Target::PostgresPool(pool) => {
+                let mut lent = Lent::from(pool).await?;
+                lent.in_statement = true;
+                let answer = answered(postgres(text, values).$run(&mut *lent.connection)).await;
+                lent.in_statement = is_open(&answer);
+                answer.map($postgres)
+            }
         }
     }};
 }

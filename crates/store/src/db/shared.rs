@@ -7,9 +7,8 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgConnection, PgPool, Postgres};
+use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::Error;
 
@@ -22,10 +21,10 @@ const OLDEST: i32 = 15;
 const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7319412266083)";
 
 /// A transaction whose process stands still lets go of its locks after this time: others must be able to decide.
-const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL statement_timeout = '5s'";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL statement_timeout = '5s'";
 
 /// One snapshot for all statements, however long they take.
-const BEGIN_SNAPSHOT: &str =
+pub(super) const BEGIN_SNAPSHOT: &str =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
 
 pub(super) struct Shared {
@@ -34,20 +33,6 @@ pub(super) struct Shared {
     /// The writer of the log never waits for a connection.
     pub(super) appending: PgPool,
     place: String,
-}
-
-/// A connection for as long as a session holds it. One whose transaction was left open is closed, not given back.
-pub(super) struct Lent {
-    pub(super) connection: PoolConnection<Postgres>,
-    pub(super) open: bool,
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if self.open {
-            self.connection.close_on_drop();
-        }
-    }
 }
 
 impl Shared {
@@ -130,13 +115,3 @@ fn newest_migration() -> i64 {
         .unwrap_or(0)
 }
 
-pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(BEGIN).execute(connection).await.map(drop)
-}
-
-pub(super) async fn begin_snapshot(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(BEGIN_SNAPSHOT)
-        .execute(connection)
-        .await
-        .map(drop)
-}
