@@ -1,6 +1,9 @@
 //! Databases for tests are empty, independent, and gone afterwards.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::str::FromStr as _;
+
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 use systole_testing::postgres::{Database, database, script};
 
@@ -64,17 +67,27 @@ fn what_a_killed_test_left_is_dropped_by_the_next_that_wants_a_database() {
 #[tokio::test]
 async fn behind_the_pooler_a_session_lasts_a_transaction() {
     let database = database();
-    let mut first = PgConnection::connect(&database.pooled_url()).await.unwrap();
-    let mut second = PgConnection::connect(&database.pooled_url()).await.unwrap();
-    // What one leaves in the session the other finds: both had it in turn.
-    let process = "SELECT pg_backend_pid(), current_database()::TEXT";
-    let one: (i32, String) = sqlx::query_as(process).fetch_one(&mut first).await.unwrap();
-    let other: (i32, String) = sqlx::query_as(process)
-        .fetch_one(&mut second)
-        .await
-        .unwrap();
-    assert_eq!(one, other);
-    assert_eq!(one.1, database.name());
+    // PgBouncer refuses this parameter unless its settings say otherwise.
+    let options = PgConnectOptions::from_str(&database.pooled_url())
+        .unwrap()
+        .extra_float_digits(None);
+    let mut first = PgConnection::connect_with(&options).await.unwrap();
+    let mut second = PgConnection::connect_with(&options).await.unwrap();
+    let mut had = Vec::new();
+    for connection in [&mut first, &mut second] {
+        let mut transaction = connection.begin().await.unwrap();
+        let session: (i32, String) =
+            sqlx::query_as("SELECT pg_backend_pid(), current_database()::TEXT")
+                // A statement with a name would stay with a session that others get.
+                .persistent(false)
+                .fetch_one(&mut *transaction)
+                .await
+                .unwrap();
+        transaction.commit().await.unwrap();
+        had.push(session);
+    }
+    assert_eq!(had[0], had[1], "both had the same session, in turn");
+    assert_eq!(had[0].1, database.name());
 }
 
 #[tokio::test]
