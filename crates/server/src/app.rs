@@ -19,6 +19,7 @@ use crate::loops::Loops;
 use crate::maintenance::Maintenances;
 use crate::metrics::Metrics;
 use crate::principals::Principals;
+use crate::replica::Standing;
 use crate::tokens::PingTokens;
 
 /// See the module. One per process, behind an `Arc`.
@@ -37,6 +38,8 @@ pub struct App {
     pub store: Store,
     /// The installation's key.
     pub keys: Keys,
+    /// Whether this process decides.
+    pub standing: Standing,
     /// Ping tokens.
     pub ping_tokens: PingTokens,
     /// API tokens and sessions.

@@ -61,6 +61,11 @@ impl Clock {
         Time::from_micros(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
+    /// Time that passes whatever the clocks say, sleep included; its beginning means nothing.
+    pub fn uptime() -> Time {
+        Time::from_micros(boot())
+    }
+
     /// Before the database is asked for the time.
     pub fn ask(&self) -> Asked {
         Asked(boot())
@@ -171,12 +176,28 @@ mod tests {
         // (sent, the database's time, received) -> offset, step
         let answers = [
             ((0, 500 * second, 200_000), 499_900_000, None),
-            ((second, 501 * second + 100, second + 200), 500_000_000, None),
+            (
+                (second, 501 * second + 100, second + 200),
+                500_000_000,
+                None,
+            ),
             // Slower, so less exact: it changes nothing.
-            ((2 * second, 502 * second + 300_000, 2 * second + 400_000), 500_000_000, None),
+            (
+                (2 * second, 502 * second + 300_000, 2 * second + 400_000),
+                500_000_000,
+                None,
+            ),
             // An hour ahead: no round trip explains that.
-            ((3 * second, 4_103 * second, 3 * second + 200), 4_099_999_900, Some(3_599_999_900)),
-            ((4 * second, 4_104 * second, 4 * second + 100), 4_099_999_950, None),
+            (
+                (3 * second, 4_103 * second, 3 * second + 200),
+                4_099_999_900,
+                Some(3_599_999_900),
+            ),
+            (
+                (4 * second, 4_104 * second, 4 * second + 100),
+                4_099_999_950,
+                None,
+            ),
         ];
         for ((sent, database, received), expected, step) in answers {
             assert_eq!(clock.sampled(sent, database, received), step, "at {sent}");

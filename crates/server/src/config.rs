@@ -13,6 +13,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Holds the database and, unless named elsewhere, the key.
     pub data_dir: PathBuf,
+    /// Where the shared database is; `None` for the embedded one. Holds a password.
+    pub database_url: Option<String>,
     /// The key file, where not `<data_dir>/key`.
     pub key_file: Option<PathBuf>,
     /// The key itself.

@@ -93,6 +93,11 @@ impl Deliverer {
         self.nudge.notify_one();
     }
 
+    /// Channels may have been changed through another replica.
+    pub(crate) fn forget_configs(&self) {
+        self.lock_configs().clear();
+    }
+
     /// Something became due.
     pub(crate) fn look_again(&self) {
         self.nudge.notify_one();

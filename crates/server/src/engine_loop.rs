@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use systole_core::engine::{Engine, Row};
 use systole_core::time::{Span, Time};
-use systole_store::Error;
 use systole_store::decide::{FollowedUp, SettingsIds};
+use systole_store::lease::LEASE;
+use systole_store::{DEFAULT_PROJECT, Error};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::app::App;
+use crate::clock::Clock;
 use crate::loops::Loop;
+use crate::replica::{Changed, RENEW_EVERY, RENEW_WITHIN, TRY_EVERY};
 
 /// Rows read by one statement.
 const TAIL_LIMIT: u32 = 1_000;
@@ -24,14 +27,24 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 const FOLLOW_UP_EVERY: Span = Span::from_seconds(5);
 /// The longest sleep: the wall clock may have been stepped meanwhile.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How often the log of a shared database is read: what others appended is not handed over.
+const TAIL_EVERY: Duration = Duration::from_millis(25);
+/// A replica that stands by reads the states again this often while some of them were decided by another.
+const RELOAD_EVERY: Span = Span::from_seconds(1);
 
 /// What the loop keeps beside the shared memory.
 pub(crate) struct EngineLoop {
     rows: UnboundedReceiver<Arc<Row>>,
     settings: SettingsIds,
-    epoch: i64,
+    /// Names this process in the lease.
+    holder: u32,
+    /// When the lease was asked for, or renewed, for the last time; by the time that no clock steps.
+    lease_asked: Time,
+    /// When the renewal that succeeded last was sent.
+    lease_held: Time,
     pass_begun: Time,
     followed_up: Time,
+    reloaded: Time,
     /// Memory may differ from what was persisted, and the stop came before it could be read again.
     doubtful: bool,
 }
@@ -62,12 +75,15 @@ impl EngineLoop {
     pub(crate) fn new(
         rows: UnboundedReceiver<Arc<Row>>,
         settings: SettingsIds,
-        epoch: i64,
+        holder: u32,
     ) -> EngineLoop {
         EngineLoop {
             rows,
             settings,
-            epoch,
+            holder,
+            lease_asked: Time::MIN,
+            lease_held: Time::MIN,
+            reloaded: Time::MIN,
             // What was just read from the log is written back at once: the next start need not read it again.
             pass_begun: Time::MIN,
             followed_up: Time::MIN,
@@ -91,7 +107,9 @@ impl EngineLoop {
                 return Ok(());
             }
         }
-        self.last_pass(app).await;
+        if !app.store.is_shared() {
+            self.last_pass(app).await;
+        }
         Ok(())
     }
 
@@ -101,6 +119,7 @@ impl EngineLoop {
             biased;
             _ = self.rows.recv_many(batch, 256) => {}
             () = app.engine.nudge.notified() => {}
+            () = app.stop.cancelled(), if app.standing.epoch().is_some() && app.store.is_shared() => {}
             () = app.drained.cancelled() => {}
             () = tokio::time::sleep(sleep) => {}
         }
@@ -119,7 +138,12 @@ impl EngineLoop {
         } else {
             timer
         };
-        until.since(now).as_std().min(SLEEP_MAX)
+        let longest = if app.store.is_shared() {
+            TAIL_EVERY
+        } else {
+            SLEEP_MAX
+        };
+        until.since(now).as_std().min(longest)
     }
 
     async fn turn(&mut self, app: &App, batch: &mut Vec<Arc<Row>>) -> Result<(), &'static str> {
@@ -134,6 +158,12 @@ impl EngineLoop {
                 app.loops.ran(Loop::Engine, app.now());
                 Ok(())
             }
+            Err(Error::Fenced) if app.store.is_shared() => {
+                tracing::warn!("another replica decides now; this one stands by");
+                app.standing.stands_by();
+                self.doubtful = !self.boot_again(app).await;
+                Ok(())
+            }
             Err(Error::Fenced) => {
                 Err("another process has taken over deciding; this one must start again")
             }
@@ -145,6 +175,7 @@ impl EngineLoop {
                 {
                     tracing::error!(error = %crate::chain(&error), "cannot decide; reading the states again until it works");
                 }
+                self.step_down(app).await;
                 self.doubtful = !self.boot_again(app).await;
                 Ok(())
             }
@@ -152,43 +183,143 @@ impl EngineLoop {
     }
 
     async fn try_turn(&mut self, app: &App, batch: &mut [Arc<Row>]) -> Result<(), Error> {
-        let in_order = observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref)).is_ok();
-        let held = app.engine.read().held_since(app.now()).is_some();
-        // Two commits of one stream may be handed over in the other order; and where a stream stands still, the log
-        // alone has its end marker, or a batch that was given up and written all the same.
-        if !in_order || held {
+        if app.store.is_shared() {
+            // Of all streams together, in one order: what was handed over only says that there is something to read.
+            self.lead(app).await?;
             self.catch_up(app).await?;
-        }
-        loop {
-            let wants = app.engine.write().wants_decision(app.now());
-            if !wants || !self.decide(app).await? {
-                break;
+            if app.standing.epoch().is_none() {
+                return self.settle(app).await;
+            }
+        } else {
+            let in_order =
+                observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref)).is_ok();
+            let held = app.engine.read().held_since(app.now()).is_some();
+            // Two commits of one stream may be handed over in the other order; and where a stream stands still, the log
+            // alone has its end marker, or a batch that was given up and written all the same.
+            if !in_order || held {
+                self.catch_up(app).await?;
             }
         }
-        self.follow_up(app).await?;
-        self.sweep(app).await
+        let Some(epoch) = app.standing.epoch() else {
+            return Ok(());
+        };
+        loop {
+            let wants = app.engine.write().wants_decision(app.now());
+            if !wants || !self.decide(app, epoch).await? {
+                break;
+            }
+            // Many decisions must not outlast the lease.
+            self.lead(app).await?;
+            if app.standing.epoch() != Some(epoch) {
+                return Ok(());
+            }
+        }
+        self.follow_up(app, epoch).await?;
+        self.sweep(app, epoch).await
+    }
+
+    /// Holds the lease of a shared database, or tries to get it; hands it over when this process stops.
+    async fn lead(&mut self, app: &App) -> Result<(), Error> {
+        if !app.store.is_shared() {
+            return Ok(());
+        }
+        let now = Clock::uptime();
+        let stopping = app.stop.is_cancelled();
+        match app.standing.epoch() {
+            Some(epoch) if stopping => {
+                app.standing.stands_by();
+                app.store.release_lease(epoch).await?;
+                tracing::info!("handed deciding over");
+            }
+            Some(epoch) if now.since(self.lease_asked) >= RENEW_EVERY => {
+                self.lease_asked = now;
+                let renewal = app.store.renew_lease(epoch, self.holder);
+                match tokio::time::timeout(RENEW_WITHIN, renewal).await {
+                    Ok(Ok(true)) => self.lease_held = now,
+                    Ok(Ok(false)) => return Err(Error::Fenced),
+                    // It may have been renewed; nobody else decides before it has run out.
+                    Ok(Err(_)) | Err(_) => {}
+                }
+                if Clock::uptime().since(self.lease_held) >= LEASE {
+                    tracing::warn!(
+                        "the lease could not be renewed in time; this replica stands by"
+                    );
+                    app.standing.stands_by();
+                    self.boot_again(app).await;
+                }
+            }
+            None if !stopping && now.since(self.lease_asked) >= TRY_EVERY => {
+                self.lease_asked = now;
+                if let Some(epoch) = app.store.acquire_lease(self.holder).await? {
+                    self.lease_held = now;
+                    self.take_over(app, epoch).await;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The lease is ours. Whoever had it before decides no more: what was persisted until now is the truth.
+    async fn take_over(&mut self, app: &App, epoch: i64) {
+        if self.boot_again(app).await {
+            app.standing.decides(epoch);
+            self.pass_begun = Time::MIN;
+            app.metrics.takeovers.inc();
+            tracing::info!(epoch, "this replica decides now");
+        }
+    }
+
+    /// Memory is in doubt: somebody, maybe this process again, takes the lease and reads what was persisted.
+    async fn step_down(&mut self, app: &App) {
+        if let Some(epoch) = app.standing.epoch()
+            && app.store.is_shared()
+        {
+            app.standing.stands_by();
+            let release = app.store.release_lease(epoch);
+            _ = tokio::time::timeout(RENEW_WITHIN, release).await;
+        }
+    }
+
+    /// Standing by: what another replica has decided is read from its rows.
+    async fn settle(&mut self, app: &App) -> Result<(), Error> {
+        let now = app.now();
+        if app.engine.read().unsettled() == 0 || now.since(self.reloaded) < RELOAD_EVERY {
+            return Ok(());
+        }
+        self.reloaded = now;
+        let (engine, settings) = boot(&app.store).await?;
+        *app.engine.write() = engine;
+        self.settings = settings;
+        Ok(())
     }
 
     /// Says again what is to be said again, and tells what could not be delivered.
-    async fn follow_up(&mut self, app: &App) -> Result<(), Error> {
+    async fn follow_up(&mut self, app: &App, epoch: i64) -> Result<(), Error> {
         let now = app.now();
         let asked = app.engine.take_follow_up();
         if !asked && now.since(self.followed_up) < FOLLOW_UP_EVERY {
             return Ok(());
         }
         self.followed_up = now;
-        let done = self.follow_up_now(app, now, asked).await;
+        let done = self.follow_up_now(app, epoch, now, asked).await;
         if asked && done.is_err() {
             app.engine.keep_follow_up();
         }
         done
     }
 
-    async fn follow_up_now(&self, app: &App, now: Time, asked: bool) -> Result<(), Error> {
+    async fn follow_up_now(
+        &self,
+        app: &App,
+        epoch: i64,
+        now: Time,
+        asked: bool,
+    ) -> Result<(), Error> {
         if !app.store.wants_follow_up(now, asked).await? {
             return Ok(());
         }
-        let mut deciding = app.store.begin_decision(self.epoch).await?;
+        let mut deciding = app.store.begin_decision(epoch).await?;
         let cut = app.engine.read().version();
         let followed = deciding.follow_up(now, cut, delivery_key).await?;
         if followed == FollowedUp::default() {
@@ -216,14 +347,19 @@ impl EngineLoop {
             if rows.is_empty() {
                 return Ok(());
             }
+            if app.store.is_shared() {
+                let mut changed = Changed::default();
+                changed.note(&rows);
+                changed.follow(app).await?;
+            }
             observe(&mut app.engine.write(), rows.iter())?;
         }
     }
 
     /// One deciding transaction; answers whether anything was decided.
-    async fn decide(&mut self, app: &App) -> Result<bool, Error> {
+    async fn decide(&mut self, app: &App, epoch: i64) -> Result<bool, Error> {
         let begun = app.now();
-        let mut deciding = app.store.begin_decision(self.epoch).await?;
+        let mut deciding = app.store.begin_decision(epoch).await?;
         let now = app.now();
         loop {
             let vector = app.engine.read().vector().clone();
@@ -261,7 +397,7 @@ impl EngineLoop {
         Ok(true)
     }
 
-    async fn sweep(&mut self, app: &App) -> Result<(), Error> {
+    async fn sweep(&mut self, app: &App, epoch: i64) -> Result<(), Error> {
         let now = app.now();
         if !app.engine.read().is_in_pass() {
             if now.since(self.pass_begun) < PASS_EVERY {
@@ -270,16 +406,14 @@ impl EngineLoop {
             self.pass_begun = now;
             app.engine.write().begin_pass();
         }
-        self.sweep_chunk(app, SWEEP_ROWS).await.map(drop)
+        self.sweep_chunk(app, epoch, SWEEP_ROWS).await.map(drop)
     }
 
-    async fn sweep_chunk(&mut self, app: &App, rows: usize) -> Result<bool, Error> {
+    async fn sweep_chunk(&mut self, app: &App, epoch: i64, rows: usize) -> Result<bool, Error> {
         let Some(chunk) = app.engine.write().sweep(rows) else {
             return Ok(false);
         };
-        app.store
-            .sweep(self.epoch, &chunk, &mut self.settings)
-            .await?;
+        app.store.sweep(epoch, &chunk, &mut self.settings).await?;
         app.engine.write().swept(&chunk);
         if chunk.end.is_some() {
             app.metrics.passes.inc();
@@ -289,10 +423,13 @@ impl EngineLoop {
 
     /// A pass from the present, to its end; whatever fails here the log makes good at the next start.
     async fn last_pass(&mut self, app: &App) {
+        let Some(epoch) = app.standing.epoch() else {
+            return;
+        };
         for _ in 0..2 {
             app.engine.write().begin_pass();
             loop {
-                match self.sweep_chunk(app, 5_000).await {
+                match self.sweep_chunk(app, epoch, 5_000).await {
                     Ok(true) if app.engine.read().is_in_pass() => {}
                     Ok(_) => break,
                     Err(error) => {
@@ -309,12 +446,8 @@ impl EngineLoop {
     async fn boot_again(&mut self, app: &App) -> bool {
         let mut wait = Duration::from_millis(100);
         while !app.stop.is_cancelled() {
-            match boot(&app.store).await {
-                Ok((engine, settings)) => {
-                    *app.engine.write() = engine;
-                    self.settings = settings;
-                    return true;
-                }
+            match self.read_all(app).await {
+                Ok(()) => return true,
                 Err(error) => {
                     tracing::warn!(error = %crate::chain(&error), "cannot read the states")
                 }
@@ -326,6 +459,21 @@ impl EngineLoop {
             wait = (wait * 2).min(Duration::from_secs(5));
         }
         false
+    }
+}
+
+impl EngineLoop {
+    async fn read_all(&mut self, app: &App) -> Result<(), Error> {
+        let (engine, settings) = boot(&app.store).await?;
+        if app.store.is_shared() {
+            // Rows that said what others changed may have been passed over.
+            let (known, old) = app.store.tokens_of_monitors(app.now()).await?;
+            app.ping_tokens.replace(&known, old);
+            app.maintenance.reload(&app.store, DEFAULT_PROJECT).await?;
+        }
+        *app.engine.write() = engine;
+        self.settings = settings;
+        Ok(())
     }
 }
 

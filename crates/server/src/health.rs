@@ -1,11 +1,15 @@
 //! `/healthz` and `/readyz`.
 
 use http::StatusCode;
+use systole_core::time::Span;
 
 use crate::app::App;
 
 /// The header of `/healthz` that says which process answers.
 pub const INSTANCE: &str = "systole-instance";
+
+/// Beyond this check-ins cannot be stamped well enough.
+const CLOCK_ERROR: Span = Span::from_millis(500);
 
 /// 200 while the process lives.
 pub fn live(app: &App) -> (StatusCode, [(&'static str, String); 1], &'static str) {
@@ -18,7 +22,10 @@ pub fn ready(app: &App) -> (StatusCode, String) {
     if app.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    let reasons = app.loops.not_ready(app.now());
+    let mut reasons = app.loops.not_ready(app.now());
+    if app.clock.error().is_some_and(|error| error > CLOCK_ERROR) {
+        reasons.push("clock: the database answers too slowly to know its time".to_owned());
+    }
     if reasons.is_empty() {
         return (StatusCode::OK, "ready\n".to_owned());
     }

@@ -8,6 +8,7 @@ use systole_store::Error;
 
 use crate::app::App;
 use crate::loops::Loop;
+use crate::replica;
 
 /// The write-ahead log is moved into the database file beyond this size.
 const WAL_BYTES: u64 = 8 << 20;
@@ -15,6 +16,10 @@ const WAL_BYTES: u64 = 8 << 20;
 const WAL_RESTART_BYTES: u64 = 64 << 20;
 /// Between two looks of the housekeeper.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same on a shared database: what was configured through one replica is known to all within a second.
+const SHARED_EVERY: Duration = Duration::from_millis(500);
+/// Turns between two looks for streams that are silent.
+const CLOSE_TURNS: u64 = 8;
 /// Between two runs of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Rows of one retention transaction, and transactions of one run.
@@ -32,7 +37,14 @@ async fn pause(app: &App, length: Duration) {
 
 /// Follows the wall clock and keeps the write-ahead log short.
 pub(crate) async fn housekeeper(app: &App) -> Result<(), &'static str> {
+    let mut turn: u64 = 0;
     while !app.stop.is_cancelled() {
+        if app.store.is_shared() {
+            shared(app, turn).await;
+            turn += 1;
+            pause(app, SHARED_EVERY).await;
+            continue;
+        }
         if let Some(step) = app.clock.adjust() {
             let seconds = Span::from_micros(step.abs());
             let direction = if step > 0 { "forward" } else { "back" };
@@ -62,10 +74,56 @@ pub(crate) async fn housekeeper(app: &App) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// On a shared database: follows its clock, reads what other replicas have configured, closes streams that nobody writes any
+/// more.
+async fn shared(app: &App, turn: u64) {
+    let outcome = async {
+        let asked = app.clock.ask();
+        let database = app.store.database_now().await?;
+        if let Some(step) = app.clock.answered(asked, database) {
+            let seconds = Span::from_micros(step.abs());
+            let direction = if step > 0 { "forward" } else { "back" };
+            tracing::warn!(%seconds, direction, "the database's clock was stepped; deadlines are judged with care");
+        }
+        replica::refresh(app).await?;
+        if turn.is_multiple_of(CLOSE_TURNS) {
+            for stream in app.store.close_silent_streams(replica::SILENT).await? {
+                tracing::warn!(
+                    stream,
+                    "closed the log stream of a replica that was silent for 15 s"
+                );
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    match outcome.await {
+        Ok(()) => {
+            if app.loops.healed(Loop::Housekeeper) {
+                tracing::info!("the database can be reached again");
+            }
+            app.loops.ran(Loop::Housekeeper, app.now());
+        }
+        Err(error) => {
+            if app
+                .loops
+                .failed(Loop::Housekeeper, "the database cannot be reached")
+            {
+                tracing::error!(error = %crate::chain(&error), "cannot follow the database");
+            }
+        }
+    }
+}
+
 /// Drops log rows that are older, or more, than they may be.
 pub(crate) async fn retention(app: &App) -> Result<(), &'static str> {
     while !app.stop.is_cancelled() {
-        match drop_old(app).await {
+        // One replica does it: the one that decides.
+        let outcome = if app.standing.epoch().is_some() {
+            drop_old(app).await
+        } else {
+            Ok(0)
+        };
+        match outcome {
             Ok(dropped) => {
                 if dropped > 0 {
                     tracing::info!(rows = dropped, "old rows of the log were dropped");

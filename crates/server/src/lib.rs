@@ -29,6 +29,7 @@ pub mod pages;
 pub mod ping;
 pub mod principals;
 pub mod provision;
+mod replica;
 pub mod seed;
 pub mod serve;
 pub mod tls;

@@ -46,6 +46,10 @@ pub struct Metrics {
     pub decision_seconds: Histogram,
     /// Completed passes.
     pub passes: Counter,
+    /// How often this replica took deciding over.
+    pub takeovers: Counter,
+    decides: Gauge,
+    clock_error: Gauge<f64, std::sync::atomic::AtomicU64>,
     /// Attempts by outcome.
     pub attempts: Family<OutcomeLabel, Counter>,
     /// From what went wrong to the first attempt's end.
@@ -93,6 +97,9 @@ impl Metrics {
             incident_events: Counter::default(),
             decision_seconds: buckets(),
             passes: Counter::default(),
+            takeovers: Counter::default(),
+            decides: Gauge::default(),
+            clock_error: Gauge::default(),
             attempts: Family::default(),
             notification_seconds: buckets(),
             monitors: Gauge::default(),
@@ -168,6 +175,21 @@ impl Metrics {
             "notification_seconds",
             "From what went wrong to the end of the first attempt to tell it",
             self.notification_seconds.clone(),
+        );
+        r.register(
+            "takeovers",
+            "How often this replica took deciding over",
+            self.takeovers.clone(),
+        );
+        r.register(
+            "decides",
+            "1 where this replica decides, 0 where it stands by",
+            self.decides.clone(),
+        );
+        r.register(
+            "clock_error_seconds",
+            "How far this replica's time may be off the database's",
+            self.clock_error.clone(),
         );
         r.register("monitors", "Monitors", self.monitors.clone());
         r.register(
@@ -297,6 +319,12 @@ impl Metrics {
                 .set(i64::try_from(health.failures).unwrap_or(i64::MAX));
         }
         self.clock_steps.set(app.clock.steps());
+        self.decides.set(i64::from(app.standing.epoch().is_some()));
+        self.clock_error.set(
+            app.clock
+                .error()
+                .map_or(0.0, systole_core::time::Span::as_seconds_f64),
+        );
         if let Ok(bytes) = app.store.database_bytes().await {
             self.database_bytes
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));

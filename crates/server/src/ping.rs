@@ -24,6 +24,7 @@ use systole_store::record::{CheckinRecord, Method};
 
 use crate::app::App;
 use crate::provision;
+use crate::replica;
 use crate::tokens::Found;
 
 mod query;
@@ -172,7 +173,14 @@ async fn record(
 ) -> Result<Reply, Refusal> {
     let now = app.now();
     let query = request.uri().query().unwrap_or_default();
-    let (monitor, signal, created) = match find_token(app, &target, now)? {
+    let mut found = find_token(app, &target, now)?;
+    if found.is_none()
+        && let Some(token) = target.token()
+        && let Ok(Some(monitor)) = replica::look_for_token(app, token, now).await
+    {
+        found = Some((monitor, target.signal()?));
+    }
+    let (monitor, signal, created) = match found {
         Some((monitor, signal)) => (monitor, signal, false),
         None => Box::pin(find_by_name(app, &target, query, now)).await?,
     };

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use systole_core::time::Span;
-use systole_store::{DEFAULT_PROJECT, Store};
+use systole_store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::deliverer::{self, Deliverer};
 use crate::engine_loop::{self, EngineLoop};
 use crate::housekeeping;
-use crate::ingest::{Ingest, RefusedLimit, Writer, replica};
+use crate::ingest::{Ingest, RefusedLimit, Writer, process_name};
 use crate::keys::{KeyError, Keys, random_text, random_uuid};
 use crate::listen::{self, Listening};
 use crate::loops::Loops;
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::outbound::guard::Lists;
 use crate::principals::Principals;
+use crate::replica::{self, Standing};
 use crate::tls::{Tls, TlsError};
 use crate::tokens::PingTokens;
 
@@ -97,7 +98,18 @@ pub async fn start(
 ) -> Result<Server, ServeError> {
     check(&config)?;
     let clock = Clock::start();
-    let store = Store::open(&config.data_dir).await?;
+    let store = match &config.database_url {
+        Some(url) => {
+            private_directory(&config.data_dir)?;
+            Store::connect(url).await?
+        }
+        None => Store::open(&config.data_dir).await?,
+    };
+    if store.is_shared() {
+        let asked = clock.ask();
+        let database = store.database_now().await?;
+        clock.answered(asked, database);
+    }
     let keys = load_keys(&config, &store, &clock).await?;
     let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let listener = bind(config.listen, handed_over).await?;
@@ -117,20 +129,20 @@ pub async fn start(
     let principals = Principals::load(&store, &keys, &fixed).await?;
     let setup_url = setup(&config, &store, &keys, &clock, &base_url).await?;
 
-    let stream = store.open_stream(&replica(), clock.now()).await?;
-    let epoch = store.take_lease(stream).await?;
-    store.release_claims(clock.now()).await?;
-    store.end_sessions_of_tokens().await?;
+    let stream = store.open_stream(&process_name(), clock.now()).await?;
+    let standing = Standing::default();
+    if !store.is_shared() {
+        standing.decides(store.take_lease(stream).await?);
+        store.release_claims(clock.now()).await?;
+        store.end_sessions_of_tokens().await?;
+    }
     let maintenance = Maintenances::load(&store).await?;
     // Side by side: each waits for a thread of the database's own.
     let ((engine, settings), (known, old)) = tokio::try_join!(
         engine_loop::boot(&store),
         store.tokens_of_monitors(clock.now())
     )?;
-    let ping_key = store
-        .ping_key(DEFAULT_PROJECT)
-        .await?
-        .and_then(|key| key.hash.try_into().ok());
+    let ping_key = replica::ping_key(&store).await?;
     let writer = Writer::new(stream, &engine);
     let (engine, rows) = EngineHandle::new(engine);
     let (deliverer, incoming) = Deliverer::new(outbound);
@@ -138,6 +150,7 @@ pub async fn start(
         base_url,
         instance: random_uuid()?.to_string(),
         address,
+        standing,
         ping_tokens: PingTokens::new(&known, old),
         principals,
         ping_key: RwLock::new(ping_key),
@@ -159,7 +172,7 @@ pub async fn start(
     });
 
     let mut loops = JoinSet::new();
-    let engine_loop = EngineLoop::new(rows, settings, epoch);
+    let engine_loop = EngineLoop::new(rows, settings, stream);
     spawn(&mut loops, "writer", &app, move |app| async move {
         writer.run(&app).await
     });
@@ -270,6 +283,11 @@ fn check(config: &Config) -> Result<(), ServeError> {
 async fn load_keys(config: &Config, store: &Store, clock: &Clock) -> Result<Keys, ServeError> {
     let known = store.key_check().await?;
     let default = config.key.is_none() && config.key_file.is_none();
+    if default && config.database_url.is_some() {
+        let rule = "--database-url needs a key that every replica is given: --key-file, or SYSTOLE_KEY; make one with: \
+                    openssl rand -base64 32";
+        return Err(ServeError::Setting(rule.to_owned()));
+    }
     if known.is_some() && default && !config.data_dir.join("key").exists() {
         let missing = std::io::Error::new(
             std::io::ErrorKind::NotFound,
@@ -344,6 +362,18 @@ fn base_url(config: &Config, address: SocketAddr) -> String {
         address.to_string()
     };
     format!("{scheme}://{host}")
+}
+
+/// Where the local token lies; the embedded database makes it by itself.
+fn private_directory(path: &Path) -> Result<(), ServeError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ServeError::File {
+            path: path.display().to_string(),
+            source,
+        })
 }
 
 /// The token that client commands on this machine use: made once, readable by this user alone.

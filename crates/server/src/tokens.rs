@@ -118,6 +118,30 @@ impl PingTokens {
         table.insert(token);
     }
 
+    /// Another replica has changed these monitors: `known` and `old` are their tokens now.
+    pub fn change(&self, monitors: &[MonitorId], known: &[KnownToken], old: &[OldToken]) {
+        let mut table = self.write();
+        for monitor in monitors {
+            table.remove(*monitor);
+        }
+        table
+            .old
+            .retain(|former| monitors.binary_search(&former.token.monitor).is_err());
+        table.old.extend_from_slice(old);
+        for token in known {
+            table.insert(*token);
+        }
+    }
+
+    /// All of them anew.
+    pub fn replace(&self, known: &[KnownToken], old: Vec<OldToken>) {
+        let new = PingTokens::new(known, old);
+        *self.write() = new
+            .table
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table
             .read()

@@ -98,9 +98,12 @@ impl Store {
         .map_err(attempted())?;
         let mut closed = Vec::new();
         for row in rows {
-            let stream = row.get::<i64>(0);
-            if self.end_stream(stream, row.get(1)).await? {
-                closed.push(u32::try_from(stream).unwrap_or_default());
+            let stream = u32::try_from(row.get::<i64>(0)).unwrap_or_default();
+            if self
+                .end_stream(stream, row.get::<i64>(1).cast_unsigned())
+                .await?
+            {
+                closed.push(stream);
             }
         }
         Ok(closed)
@@ -122,10 +125,16 @@ impl Store {
         if others.get::<i64>(0) == 0 {
             return Ok(false);
         }
-        self.end_stream(i64::from(stream), last.cast_signed()).await
+        self.end_stream(stream, last).await
     }
 
-    async fn end_stream(&self, stream: i64, last: i64) -> Result<bool, Error> {
+    /// Appends the end marker after row `last` of a stream of the shared database, unless a row stands there already or
+    /// the stream is closed. Answers whether it did.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn end_stream(&self, stream: u32, last: u64) -> Result<bool, Error> {
+        let (stream, last) = (i64::from(stream), last.cast_signed());
         let mut session = self.session().await?;
         let ended = sql::query(
             "WITH e AS (INSERT INTO log (stream, seq, at, put, kind, n, body)

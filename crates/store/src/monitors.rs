@@ -232,9 +232,12 @@ impl Store {
         monitor: MonitorId,
         token: &StoredToken,
         old_until: Time,
-    ) -> Result<(), Error> {
+        by: &str,
+    ) -> Result<Row, Error> {
         let mut session = self.session().await?;
-        sql::query(
+        session.begin().await?;
+        let appended = async {
+            sql::query(
             "UPDATE monitor SET old_token_hash = token_hash, old_token_until = $2, token_hash = $3, token_cipher = $4,
              rev = rev + 1, updated_at = $5 WHERE id = $1",
         )
@@ -246,7 +249,16 @@ impl Store {
         .execute(session.connection())
         .await
         .map_err(taken("give a monitor a new token", "monitor", UNIQUE))?;
-        Ok(())
+            let command = Command {
+                at: now,
+                monitor: Some(monitor),
+                by: by.to_owned(),
+                action: Action::Configure,
+            };
+            session.append_commands(now, vec![command]).await
+        }
+        .await;
+        session.end(appended).await
     }
 
     /// Appends a person's command; with [`Action::Delete`] the monitor's row goes in the same transaction.
@@ -412,12 +424,21 @@ impl Store {
         let (mut known, mut old) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
             let monitor = number(row.get(0))?;
-            let token = |hash| Ok::<_, Error>(KnownToken { hash: short_hash(hash)?, monitor });
+            let token = |hash| {
+                Ok::<_, Error>(KnownToken {
+                    hash: short_hash(hash)?,
+                    monitor,
+                })
+            };
             known.push(token(row.get(1))?);
-            if let (Some(hash), Some(until)) = (row.get::<Option<Vec<u8>>>(2), row.get::<Option<i64>>(3))
+            if let (Some(hash), Some(until)) =
+                (row.get::<Option<Vec<u8>>>(2), row.get::<Option<i64>>(3))
                 && until > now.as_micros()
             {
-                old.push(OldToken { until: Time::from_micros(until), token: token(&hash)? });
+                old.push(OldToken {
+                    until: Time::from_micros(until),
+                    token: token(&hash)?,
+                });
             }
         }
         Ok((known, old))

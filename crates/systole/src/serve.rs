@@ -83,6 +83,7 @@ fn server_config(config: &ServeConfig) -> systole_server::Config {
     systole_server::Config {
         listen: config.listen,
         data_dir: config.data_dir.clone(),
+        database_url: config.database_url.as_ref().map(|url| url.reveal().clone()),
         key_file: config.key_file.clone(),
         key: config.key.as_ref().map(|key| *key.reveal()),
         base_url: config.base_url.clone(),

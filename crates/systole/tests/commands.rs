@@ -19,7 +19,6 @@ fn what_is_not_built_says_so_and_is_a_wrong_usage() {
         &["triage", "a/b"],
         &["import", "healthchecks"],
         &["serve", "--kubernetes"],
-        &["serve", "--database-url", "postgres://x"],
     ] {
         let (status, stdout, stderr) = run(arguments);
         assert_eq!((status, stdout.as_str()), (2, ""), "{arguments:?}");

@@ -408,10 +408,14 @@ pub async fn rotate_token(
     let (token, stored) = new_token(app)?;
     let now = app.now();
     let until = now + overlap;
-    app.store.rotate_token(now, id, &stored, until).await?;
+    let row = app
+        .store
+        .rotate_token(now, id, &stored, until, &by.name)
+        .await?;
     let hash = app.keys.short_hash(&token);
     app.ping_tokens
         .rotate(KnownToken { hash, monitor: id }, until, now);
+    app.engine.apply(row).await;
     let rotated = read(app, by, id).await;
     if rotated
         .as_ref()

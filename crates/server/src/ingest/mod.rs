@@ -13,7 +13,7 @@ use systole_store::record::CheckinRecord;
 use tokio::sync::{Notify, oneshot};
 
 pub use limits::RefusedLimit;
-pub(crate) use writer::{Writer, replica};
+pub(crate) use writer::{Writer, process_name};
 
 use crate::clock::Clock;
 

@@ -73,6 +73,7 @@ impl Writer {
             let pending = app.ingest.take(BATCH_MAX);
             if pending.is_empty() {
                 if stopping {
+                    self.end(app).await;
                     return Ok(());
                 }
                 let wait = Duration::from_micros(BEAT.as_micros().unsigned_abs());
@@ -94,10 +95,57 @@ impl Writer {
             refuse(app, pending);
             return Ok(());
         }
+        loop {
+            let batch = self.pack(app, &mut pending);
+            match append_in_time(app, &batch, &mut pending).await {
+                Appended::Durable(put) => {
+                    self.seq += 1;
+                    acknowledge(app, &batch, put, pending);
+                    return Ok(());
+                }
+                Appended::GivenUp => {
+                    self.given_up = Some(before(&pending));
+                    refuse(app, pending);
+                    return Ok(());
+                }
+                Appended::Closed if app.store.is_shared() => {
+                    // This process stood still, or was cut off: another one has closed its stream, so the batch is known
+                    // not to be in it. What its senders still wait for goes into a new one.
+                    tracing::warn!(
+                        "the log stream of this process was closed by another; beginning a new one"
+                    );
+                    self.given_up = Some(before(&pending));
+                    if let Err(error) = self.begin_anew(app).await {
+                        app.metrics.append_failures.inc();
+                        tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
+                        refuse(app, pending);
+                        return Ok(());
+                    }
+                }
+                Appended::Closed => {
+                    refuse(app, pending);
+                    return Err(
+                        "another process has closed this one's log stream; it must start again",
+                    );
+                }
+            }
+        }
+    }
+
+    /// Closes the stream, unless it is the only one: then the time until the next start is to be seen as a hole.
+    async fn end(&self, app: &App) {
+        if app.store.is_shared()
+            && let Err(error) = app.store.close_stream(self.stream, self.seq - 1).await
+        {
+            tracing::debug!(error = %crate::chain(&error), "the log stream stays open; another replica closes it");
+        }
+    }
+
+    fn pack(&mut self, app: &App, pending: &mut [Pending]) -> Batch {
         let at = app.now();
         let position = Position::new(self.stream, self.seq);
         let mut packer = BatchPacker::new(at);
-        for waiting in &mut pending {
+        for waiting in &mut *pending {
             waiting.record.previous = self.previous(waiting.record.monitor, position);
             packer.push(&waiting.record);
         }
@@ -106,29 +154,12 @@ impl Writer {
         } else {
             packer.finish()
         };
-        let batch = Batch {
+        Batch {
             stream: self.stream,
             seq: self.seq,
             at,
             count: pending.len(),
             body,
-        };
-        match append_in_time(app, &batch, &mut pending).await {
-            Appended::Durable(put) => {
-                self.seq += 1;
-                acknowledge(app, &batch, put, pending);
-                Ok(())
-            }
-            Appended::GivenUp => {
-                let before = |waiting: &Pending| (waiting.record.monitor, waiting.record.previous);
-                self.given_up = Some(pending.iter().map(before).collect());
-                refuse(app, pending);
-                Ok(())
-            }
-            Appended::Closed => {
-                refuse(app, pending);
-                Err("another process has closed this one's log stream; it must start again")
-            }
         }
     }
 
@@ -137,7 +168,10 @@ impl Writer {
         let Some(before) = &self.given_up else {
             return Ok(());
         };
-        let stream = app.store.open_stream(&replica(), app.now()).await?;
+        if app.store.is_shared() {
+            app.store.end_stream(self.stream, self.seq - 1).await?;
+        }
+        let stream = app.store.open_stream(&process_name(), app.now()).await?;
         let found = app.store.row_body(self.stream, self.seq).await?;
         // Where the batch is not, the end marker stands, which has no body.
         if found.is_none_or(|(_, body)| body.is_empty()) {
@@ -161,9 +195,19 @@ impl Writer {
     }
 }
 
-/// The name of this process in `log_stream`.
-pub(crate) fn replica() -> String {
-    format!("{}", std::process::id())
+/// The monitors of a batch, each with the row before.
+fn before(pending: &[Pending]) -> Vec<(MonitorId, Position)> {
+    let before = |waiting: &Pending| (waiting.record.monitor, waiting.record.previous);
+    pending.iter().map(before).collect()
+}
+
+/// The name of this process in `log_stream`: host and number.
+pub(crate) fn process_name() -> String {
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
+    format!("{host}/{}", std::process::id())
 }
 
 /// Appends, and meanwhile refuses whoever has waited too long: a disk that hangs must not keep jobs waiting.

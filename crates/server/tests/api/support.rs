@@ -62,6 +62,7 @@ impl Server {
     pub async fn with(change: impl FnOnce(&mut Config)) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config {
+            database_url: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
             key_file: None,

@@ -67,6 +67,10 @@ impl Shared {
     async fn migrate(&self) -> Result<(), Error> {
         let attempted = || Error::attempted("open the database");
         let mut transaction = self.pool.begin().await.map_err(attempted())?;
+        sqlx::raw_sql("SET LOCAL client_min_messages = warning")
+            .execute(&mut *transaction)
+            .await
+            .map_err(attempted())?;
         let version: String = sqlx::query_scalar("SHOW server_version_num")
             .fetch_one(&mut *transaction)
             .await
@@ -114,4 +118,3 @@ fn newest_migration() -> i64 {
         .max()
         .unwrap_or(0)
 }
-

@@ -22,6 +22,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// Directory of the embedded database and the key.
     pub data_dir: PathBuf,
+    /// PostgreSQL that replicas share; it may hold a password.
+    pub database_url: Option<Secret<String>>,
     /// File with the key that encrypts secrets; `key` in the data directory where there is neither this nor `key`.
     pub key_file: Option<PathBuf>,
     /// The key itself, from the environment.
@@ -225,7 +227,7 @@ pub fn resolve(sources: &Sources) -> Result<(ServeConfig, Vec<String>), Vec<Stri
         errors: Vec::new(),
     };
     reader.check_file_keys();
-    for later in ["database-url", "kubernetes"] {
+    for later in ["kubernetes"] {
         reader.refuse(later);
     }
     let tls_cert = reader.path("tls-cert");
@@ -252,6 +254,9 @@ pub fn resolve(sources: &Sources) -> Result<(ServeConfig, Vec<String>), Vec<Stri
             .read("listen", values::address)
             .unwrap_or(([127, 0, 0, 1], 8080).into()),
         data_dir: reader.path("data-dir").unwrap_or_default(),
+        database_url: reader
+            .read("database-url", values::database_url)
+            .map(Secret::new),
         key_file,
         key,
         admin_token: reader.secret("SYSTOLE_ADMIN_TOKEN", values::admin_token),

@@ -66,7 +66,7 @@ pub const SETTINGS: &[Setting] = &[
         "database-url",
         "URL",
         None,
-        "PostgreSQL instead of the embedded database (not built yet)",
+        "PostgreSQL that replicas share, instead of the embedded database; holds a password: better SYSTOLE_DATABASE_URL",
     ),
     Setting::new(
         "key-file",

@@ -103,8 +103,8 @@ fn wrong_settings_are_named_with_their_place_all_at_once() {
             ],
         ),
         (
-            sources(&["--database-url", "postgres://x"], &[], ""),
-            &["--database-url: this is not built yet"],
+            sources(&["--database-url", "mysql://u:secret@x/y"], &[], ""),
+            &["--database-url: is not a URL such as postgres://user:password@host:5432/name"],
         ),
         (
             sources(&["--kubernetes"], &[], ""),

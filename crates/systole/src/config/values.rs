@@ -75,6 +75,18 @@ pub fn web_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// A `postgres://` URL. The error does not repeat it: it may hold a password.
+pub fn database_url(text: &str) -> Result<String, String> {
+    let is_one = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
+    if is_one {
+        Ok(text.to_owned())
+    } else {
+        Err("is not a URL such as postgres://user:password@host:5432/name".to_owned())
+    }
+}
+
 /// Ranges separated by commas; an address alone is a range of one.
 pub fn ranges(text: &str) -> Result<Vec<IpNet>, String> {
     text.split(',')

@@ -31,7 +31,7 @@ fn what_is_refused_is_not_repeated() {
         "self_heartbeat_url = \"ftp://h.example/GIVEN\"",
         "self_heartbeat_url = \"https://u:GIVEN@/\"",
         "self_heartbeat_url = {GIVEN = 1}",
-        "database_url = \"postgres://u:GIVEN@db/x\"",
+        "database_url = \"mysql://u:GIVEN@db/x\"",
         "admin_token = \"GIVEN\"",
         "key = \"GIVEN\"",
         "token = \"GIVEN\"",
@@ -49,11 +49,22 @@ fn what_is_refused_is_not_repeated() {
         ("SYSTOLE_ADMIN_TOKEN", GIVEN),
         ("SYSTOLE_SELF_HEARTBEAT_URL", &format!("hxxp://h/{GIVEN}")),
         ("SYSTOLE_SELF_HEARTBEAT_URL", &format!("https://[{GIVEN}/")),
-        ("SYSTOLE_DATABASE_URL", &format!("postgres://u:{GIVEN}@h/x")),
+        ("SYSTOLE_DATABASE_URL", &format!("pg://u:{GIVEN}@h/x")),
         ("SYSTOLE_BASE_URL", &format!("https://u:{GIVEN}@h.example/")),
     ] {
         let status = search.run(name, serve(home.path(), &[]).env(name, value));
         assert_eq!(status, Some(2), "{name}");
+    }
+    for url in [
+        format!("postgres://u:{GIVEN}@127.0.0.1:1/x"),
+        format!("postgres://u:x@127.0.0.1:port/{GIVEN}"),
+    ] {
+        let mut unreachable = serve(home.path(), &[]);
+        unreachable
+            .env("SYSTOLE_DATABASE_URL", &url)
+            .env("SYSTOLE_KEY", STANDARD.encode([7; 32]));
+        let status = search.run("database", &mut unreachable);
+        assert_eq!(status, Some(1), "{url}");
     }
     let key = write("wrong-key", GIVEN);
     let status = search.run("key file", &mut serve(home.path(), &["--key-file", &key]));
