@@ -11,6 +11,7 @@ mod fields;
 pub mod history;
 mod ids;
 pub mod incidents;
+pub mod making;
 mod maintenance_fields;
 pub mod maintenances;
 mod monitor_reply;
