@@ -72,7 +72,10 @@ impl ApiError {
         let message = format!("is taken by another {what}");
         let detail = match fields.as_slice() {
             [field] => format!("{field} {message}; choose another"),
-            many => format!("{} fields are taken by another {what}; see errors", many.len()),
+            many => format!(
+                "{} fields are taken by another {what}; see errors",
+                many.len()
+            ),
         };
         let mut error = ApiError::conflict("taken", detail);
         let errors = fields.into_iter();
