@@ -397,7 +397,7 @@ mod tests {
         let short: Vec<String> = (0..1_200).map(|i| format!("n{i}")).collect();
         let short: Vec<&str> = short.iter().map(String::as_str).collect();
         let long = "☂".repeat(200);
-        let long = vec![long.as_str(); 9];
+        let long = [long.as_str(); 9];
         for (names, counts) in [
             (&[][..], vec![]),
             (&short[..3], vec![3]),
