@@ -151,7 +151,7 @@ fn write_documents(directory: &Path, round: u32, count: u32) -> Result<()> {
             let name = &heartbeat["name"];
             writeln!(
                 text,
-                "kind: heartbeat\nname: {name}\nschedule: {schedule}\ngrace: 10m\nlabels: {labels}\n---"
+                "---\nkind: heartbeat\nname: {name}\nschedule: {schedule}\ngrace: 10m\nlabels: {labels}"
             )?;
         }
         let path = directory.join(format!("{number:03}.yaml"));
