@@ -61,6 +61,11 @@ impl Bench {
         })
     }
 
+    /// The server under test, which is the client too.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.work.path().join(name)
     }

@@ -4,6 +4,7 @@ mod alerts;
 mod api;
 mod bare;
 mod bench;
+mod create;
 mod histogram;
 mod instructions;
 mod kill;
@@ -34,6 +35,8 @@ enum Command {
     Ping(ping::Options),
     /// From a deadline to the webhook
     Alerts(alerts::Options),
+    /// Monitors made one by one, many to a request, and by apply
+    Create(create::Options),
     /// Kill -9 under load: acknowledged, found, lost
     Kill(kill::Options),
     /// The bare server that the others compare with
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Ping(options) => ping::run(options),
         Command::Alerts(options) => alerts::run(options),
+        Command::Create(options) => create::run(options),
         Command::Kill(options) => kill::run(options),
         Command::Bare => bare::serve(),
     };

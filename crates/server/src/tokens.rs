@@ -85,6 +85,14 @@ impl PingTokens {
         self.write().insert(token);
     }
 
+    /// Monitors were made.
+    pub fn insert_all(&self, tokens: impl Iterator<Item = KnownToken>) {
+        let mut table = self.write();
+        for token in tokens {
+            table.insert(token);
+        }
+    }
+
     /// A monitor was deleted.
     pub fn remove(&self, monitor: MonitorId) {
         let mut table = self.write();

@@ -1,5 +1,6 @@
 //! Monitors as people configure them; their states are the engine's.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -74,8 +75,8 @@ pub struct MonitorFilter {
     pub kind: Option<String>,
     /// Only with this text in the name.
     pub text: Option<String>,
-    /// Only with this exact name.
-    pub name: Option<String>,
+    /// Only with one of these exact names.
+    pub names: Option<Vec<String>>,
     /// Only with these labels.
     pub labels: Vec<(String, String)>,
     /// Only those that this set of documents owns.
@@ -150,9 +151,15 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let made = async {
+            let settings = monitors.iter().map(|(fields, _)| &fields.settings);
+            let settings = session.settings_ids(settings).await?;
             let mut ids = Vec::with_capacity(monitors.len());
             for chunk in monitors.chunks(CHUNK) {
-                ids.extend(session.insert_monitors(now, project, chunk).await?);
+                ids.extend(
+                    session
+                        .insert_monitors(now, project, chunk, &settings)
+                        .await?,
+                );
             }
             let command = |(id, (fields, _)): (&MonitorId, &(MonitorFields, StoredToken))| {
                 let action = Action::Create(Arc::clone(&fields.settings));
@@ -332,6 +339,50 @@ impl Store {
         Ok(row.get(0))
     }
 
+    /// Which of these names monitors of a kind have.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn taken_names(
+        &self,
+        project: i64,
+        kind: &str,
+        names: impl Iterator<Item = &str>,
+    ) -> Result<HashSet<String>, Error> {
+        let rows = sqlx::query(
+            "SELECT name FROM monitor
+             WHERE project_id = $1 AND kind = $2 AND name IN (SELECT key FROM json_each($3))",
+        )
+        .bind(project)
+        .bind(kind)
+        .bind(texts(names))
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("look for names"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Which of these slugs monitors have.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn taken_slugs(
+        &self,
+        project: i64,
+        slugs: impl Iterator<Item = &str>,
+    ) -> Result<HashSet<String>, Error> {
+        let rows = sqlx::query(
+            "SELECT slug FROM monitor
+             WHERE project_id = $1 AND slug IN (SELECT key FROM json_each($2))",
+        )
+        .bind(project)
+        .bind(texts(slugs))
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("look for slugs"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The monitor of a slug.
     ///
     /// # Errors
@@ -498,8 +549,11 @@ impl MonitorFilter {
         if let Some(kind) = &self.kind {
             query.push(" AND m.kind = ").push_bind(kind.clone());
         }
-        if let Some(name) = &self.name {
-            query.push(" AND m.name = ").push_bind(name.clone());
+        if let Some(names) = &self.names {
+            query
+                .push(" AND m.name IN (SELECT key FROM json_each(")
+                .push_bind(texts(names.iter().map(String::as_str)))
+                .push("))");
         }
         if let Some(set) = &self.set {
             query.push(" AND m.set_name = ").push_bind(set.clone());
@@ -558,21 +612,53 @@ impl Session<'_> {
         Ok(row.get(0))
     }
 
+    /// The numbers of the settings of many monitors, in two statements.
+    async fn settings_ids<'a>(
+        &mut self,
+        monitors: impl Iterator<Item = &'a Arc<Settings>>,
+    ) -> Result<HashMap<Arc<Settings>, i64>, Error> {
+        let attempted = || Error::attempted("store settings");
+        let distinct: HashSet<&Arc<Settings>> = monitors.collect();
+        let mut bodies = HashMap::with_capacity(distinct.len());
+        for settings in distinct {
+            bodies.insert(SettingsDocument::of(settings).text()?, settings);
+        }
+        let text = texts(bodies.keys().map(String::as_str));
+        // Without its WHERE the statement's ON would be read as that of a join.
+        sqlx::query(
+            "INSERT INTO settings (body) SELECT key FROM json_each($1) WHERE true ON CONFLICT (body) DO NOTHING",
+        )
+        .bind(&text)
+        .execute(self.connection())
+        .await
+        .map_err(attempted())?;
+        let rows = sqlx::query(
+            "SELECT id, body FROM settings WHERE body IN (SELECT key FROM json_each($1))",
+        )
+        .bind(&text)
+        .fetch_all(self.connection())
+        .await
+        .map_err(attempted())?;
+        let found = rows.iter().filter_map(|row| {
+            let settings = bodies.get(row.get::<&str, _>(1))?;
+            Some((Arc::clone(settings), row.get(0)))
+        });
+        Ok(found.collect())
+    }
+
     /// Numbers are given in the order of rows: one statement has the writer to itself.
     async fn insert_monitors(
         &mut self,
         now: Time,
         project: i64,
         monitors: &[(MonitorFields, StoredToken)],
+        settings: &HashMap<Arc<Settings>, i64>,
     ) -> Result<Vec<MonitorId>, Error> {
         let mut packed = Vec::with_capacity(monitors.len());
-        let mut last: Option<(Arc<Settings>, i64)> = None;
         for (fields, token) in monitors {
-            let settings_id = match &last {
-                Some((settings, id)) if *settings == fields.settings => *id,
-                _ => self.settings_id(&fields.settings).await?,
-            };
-            last = Some((Arc::clone(&fields.settings), settings_id));
+            let settings_id = *settings
+                .get(&fields.settings)
+                .ok_or(Error::Corrupt("settings were stored and are not there"))?;
             packed.push((fields, token, labels_text(&fields.labels)?, settings_id));
         }
         let mut query = sql::Builder::new(
@@ -653,8 +739,14 @@ pub(crate) fn ids_text(ids: &[MonitorId]) -> String {
     format!("[{}]", ids.join(","))
 }
 
+/// Texts for `IN (SELECT key FROM json_each(…))`: the keys of an object are texts in every database.
+fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    let keys: BTreeMap<&str, u8> = texts.map(|text| (text, 0)).collect();
+    serde_json::json!(keys).to_string()
+}
+
 #[derive(Serialize, Deserialize)]
-struct Labels(std::collections::BTreeMap<String, String>);
+struct Labels(BTreeMap<String, String>);
 
 pub(crate) fn labels_text(labels: &[(String, String)]) -> Result<String, Error> {
     serde_json::to_string(&Labels(labels.iter().cloned().collect()))

@@ -526,3 +526,74 @@ fn an_export_of_one_set_is_what_that_set_made_and_viewers_export_nothing() {
     home.run_with(&token, &["export"], &[])
         .complains(1, "status 403");
 }
+
+#[test]
+fn many_new_heartbeats_are_made_and_those_that_are_refused_are_told_one_by_one() {
+    let home = Home::new();
+    let taken = json!({"kind": "heartbeat", "name": "by hand", "slug": "taken", "schedule": {"every": "1h"}});
+    assert_eq!(home.server.api("POST", "/monitors", &taken).0, 201);
+    let more = |n: usize| match n {
+        3 => "slug: taken\n",
+        7 | 1_100 => "slug: shared\n",
+        1_150 => "channels: [nobody]\n",
+        _ => "",
+    };
+    let documents: Vec<String> = (0..1_200)
+        .map(|n| heartbeat(&format!("job {n}"), more(n)))
+        .collect();
+    home.write("a.yaml", &documents.join("---\n"));
+    let is_refused = |n: &usize| matches!(n, 3 | 1_100 | 1_150);
+    let told = |what: &str| -> String {
+        (0..1_200)
+            .filter(|n| !is_refused(n))
+            .map(|n| format!("heartbeat job {n}: {what}\n"))
+            .collect()
+    };
+    let said = home
+        .documents("apply", &[])
+        .expect(1, &told("created"))
+        .complains(1, "heartbeat job 3: slug: is taken by another monitor");
+    for part in [
+        "heartbeat job 1100: slug: is taken by another monitor (status 409)",
+        "heartbeat job 1150: channels[0]: no channel has the name or id \"nobody\"",
+    ] {
+        assert!(said.stderr.contains(part), "{}", said.stderr);
+    }
+    home.documents("apply", &["--dry-run"])
+        .complains(0, "")
+        .stdout
+        .lines()
+        .enumerate()
+        .for_each(|(n, line)| {
+            let expected = if is_refused(&n) {
+                "would be created"
+            } else {
+                "unchanged"
+            };
+            assert_eq!(line, format!("heartbeat job {n}: {expected}"));
+        });
+    home.documents("apply", &[])
+        .expect(1, &told("unchanged"))
+        .complains(1, "heartbeat job 1150: ");
+}
+
+#[test]
+fn a_slug_that_one_document_lets_go_is_there_for_the_next() {
+    let home = Home::new();
+    home.write("a.yaml", &heartbeat("old", "slug: nightly\n"));
+    home.documents("apply", &[])
+        .expect(0, "heartbeat old: created\n");
+    home.write(
+        "a.yaml",
+        &[
+            heartbeat("first", ""),
+            heartbeat("old", "slug: former\n"),
+            heartbeat("new", "slug: nightly\n"),
+        ]
+        .join("---\n"),
+    );
+    home.documents("apply", &[]).expect(
+        0,
+        "heartbeat first: created\nheartbeat old: changed (slug)\nheartbeat new: created\n",
+    );
+}

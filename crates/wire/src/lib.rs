@@ -8,6 +8,7 @@
 //! Whatever comes from outside is read by [`strict::from_value`], which lists every wrong field at once.
 #![warn(missing_docs)]
 
+pub mod bulk;
 pub mod channel;
 pub mod checkin;
 pub mod delivery;
@@ -26,6 +27,7 @@ pub mod text;
 pub mod token;
 pub mod webhook;
 
+pub use bulk::{MonitorsCreated, MonitorsInput};
 pub use channel::{Channel, ChannelInput, ChannelPatch, REDACTED, Unsubscribed};
 pub use checkin::{Checkin, CheckinKind, Run, RunOutcome};
 pub use delivery::{Attempt, Delivery, DeliveryState};

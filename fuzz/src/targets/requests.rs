@@ -9,7 +9,7 @@ use systole_server::api::{Channels, Written, is_same, schedules};
 use systole_wire::strict::{self, Read};
 use systole_wire::{
     AcknowledgeInput, ChannelInput, ChannelPatch, FieldError, MonitorInput, MonitorPatch,
-    NoteInput, RotateTokenInput, SchedulePreviewInput, TokenInput,
+    MonitorsInput, NoteInput, RotateTokenInput, SchedulePreviewInput, TokenInput,
 };
 
 use super::{NOW, is_said};
@@ -19,6 +19,7 @@ pub fn run(input: &[u8]) {
         return;
     };
     check::<MonitorPatch>(&value);
+    check::<MonitorsInput>(&value);
     check::<ChannelInput>(&value);
     check::<ChannelPatch>(&value);
     check::<TokenInput>(&value);

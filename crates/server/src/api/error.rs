@@ -64,9 +64,24 @@ impl ApiError {
 
     /// A name, slug or token is in use.
     pub fn taken(field: &str, what: &str) -> ApiError {
+        ApiError::all_taken(vec![field.to_owned()], what)
+    }
+
+    /// Several are in use.
+    pub fn all_taken(fields: Vec<String>, what: &str) -> ApiError {
         let message = format!("is taken by another {what}");
-        let mut error = ApiError::conflict("taken", format!("{field} {message}; choose another"));
-        error.problem.errors = vec![FieldError::new(field, message)];
+        let detail = match fields.as_slice() {
+            [field] => format!("{field} {message}; choose another"),
+            many => format!(
+                "{} fields are taken by another {what}; see errors",
+                many.len()
+            ),
+        };
+        let mut error = ApiError::conflict("taken", detail);
+        let errors = fields.into_iter();
+        error.problem.errors = errors
+            .map(|field| FieldError::new(field, message.clone()))
+            .collect();
         error
     }
 

@@ -13,7 +13,7 @@ use systole_wire::strict::{self, Read, shortened, suggestion};
 
 use super::ApiError;
 
-/// No body of this API is larger.
+/// No body of this API is larger, but those of many objects.
 const BODY_MAX: usize = 1 << 20;
 /// A body must have come within this time.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -26,13 +26,13 @@ pub fn read<T: Read>(value: Value) -> Result<T, ApiError> {
     strict::from_value(value).map_err(ApiError::invalid)
 }
 
-/// A body of JSON that must be there.
-pub struct Input<T>(pub T);
+/// A body of JSON that must be there, of at most so many bytes.
+pub struct Input<T, const MOST: usize = BODY_MAX>(pub T);
 
-impl<T: Read, S: Send + Sync> FromRequest<S> for Input<T> {
+impl<T: Read, S: Send + Sync, const MOST: usize> FromRequest<S> for Input<T, MOST> {
     type Rejection = ApiError;
-    async fn from_request(request: Request, _: &S) -> Result<Input<T>, ApiError> {
-        let value = body(request).await?.ok_or_else(|| {
+    async fn from_request(request: Request, _: &S) -> Result<Input<T, MOST>, ApiError> {
+        let value = body(request, MOST).await?.ok_or_else(|| {
             ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "malformed_json",
@@ -49,14 +49,14 @@ pub struct OptionalInput<T>(pub T);
 impl<T: Read, S: Send + Sync> FromRequest<S> for OptionalInput<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> Result<OptionalInput<T>, ApiError> {
-        let value = body(request)
+        let value = body(request, BODY_MAX)
             .await?
             .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         read(value).map(OptionalInput)
     }
 }
 
-async fn body(request: Request) -> Result<Option<Value>, ApiError> {
+async fn body(request: Request, most: usize) -> Result<Option<Value>, ApiError> {
     let kind = request
         .headers()
         .get(CONTENT_TYPE)
@@ -68,7 +68,7 @@ async fn body(request: Request) -> Result<Option<Value>, ApiError> {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
-    let reading = axum::body::to_bytes(request.into_body(), BODY_MAX);
+    let reading = axum::body::to_bytes(request.into_body(), most);
     let bytes = tokio::time::timeout(BODY_TIME, reading)
         .await
         .map_err(|_| {
@@ -79,7 +79,10 @@ async fn body(request: Request) -> Result<Option<Value>, ApiError> {
             )
         })?;
     let bytes = bytes.map_err(|_| {
-        let detail = "the body could not be read to its end; it can have 1 MiB";
+        let detail = format!(
+            "the body could not be read to its end; it can have {} MiB",
+            most >> 20
+        );
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     })?;
     if bytes.is_empty() {

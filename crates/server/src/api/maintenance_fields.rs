@@ -103,7 +103,7 @@ async fn resolve(
     let mut ids = Vec::new();
     for (i, text) in given.iter().enumerate() {
         let by_name = MonitorFilter {
-            name: Some(text.clone()),
+            names: Some(vec![text.clone()]),
             limit: SAME_NAME,
             ..MonitorFilter::default()
         };

@@ -13,6 +13,7 @@ mod ids;
 pub mod incidents;
 mod maintenance_fields;
 pub mod maintenances;
+pub mod making;
 mod monitor_reply;
 pub mod monitors;
 mod openapi;

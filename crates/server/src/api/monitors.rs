@@ -1,11 +1,11 @@
-//! Monitors: making, reading, changing, deleting, and what is done to them.
+//! Monitors: reading, changing, deleting, and what is done to them.
 
 use http::StatusCode;
 use systole_core::engine::{Action, Command, MonitorId};
 use systole_core::heartbeat::{Shown, State};
 use systole_core::time::Span;
 use systole_store::Error;
-use systole_store::monitors::{KnownToken, MonitorFields, MonitorFilter, MonitorRow, StoredToken};
+use systole_store::monitors::{KnownToken, MonitorFilter, MonitorRow};
 use systole_wire::{Monitor, MonitorInput, MonitorPatch, Page};
 
 use super::ApiError;
@@ -15,10 +15,8 @@ pub use super::monitor_reply::names_loopback;
 use super::monitor_reply::reply;
 use crate::app::App;
 use crate::principals::Principal;
-use crate::provision::{new_token, store_token};
+use crate::provision::new_token;
 
-/// How often a slug made from a name gets another number before it is given up.
-const SLUGS_MAX: u32 = 200;
 /// How often a change without `If-Match` is tried again when another one came between.
 const TRIES: usize = 5;
 
@@ -31,8 +29,8 @@ pub struct MonitorQuery {
     pub state: Option<Shown>,
     /// Only with this text in the name.
     pub text: Option<String>,
-    /// Only with this exact name.
-    pub name: Option<String>,
+    /// Only with one of these exact names; all where there are none.
+    pub names: Vec<String>,
     /// Only with these labels.
     pub labels: Vec<(String, String)>,
     /// Only those that this set of documents owns.
@@ -69,11 +67,13 @@ impl MonitorQuery {
                 None => query.wrong("label", "must be key=value"),
             }
         }
+        let mut names = query.all("name");
+        names.retain(|name| !name.is_empty());
         let read = MonitorQuery {
             kind: kind.map(str::to_owned),
             state: STATES.into_iter().find(|known| Some(known.word()) == state),
             text: query.text("q"),
-            name: query.text("name"),
+            names,
             labels,
             set: query.text("set"),
             before: query.cursor(|text| text.parse().ok()),
@@ -81,116 +81,6 @@ impl MonitorQuery {
         };
         query.finish().map(|()| read)
     }
-}
-
-/// Makes a monitor. It is known to check-ins and to the engine when this returns.
-///
-/// # Errors
-/// Wrong fields; a name, slug or token in use.
-pub async fn create(app: &App, by: &Principal, input: MonitorInput) -> Result<Monitor, ApiError> {
-    let MonitorInput::Heartbeat(input) = input;
-    let channels = channels(app, by).await?;
-    let has_slug = input.spec.slug.is_some();
-    let fields = Written {
-        common: input.common,
-        spec: input.spec,
-    }
-    .fields(&channels)
-    .map_err(ApiError::invalid)?;
-    let (token, stored) = match input.token {
-        Some(token) => imported_token(app, token)?,
-        None => new_token(app)?,
-    };
-    let id = if has_slug {
-        insert(app, by, fields, &token, stored).await?
-    } else {
-        insert_derived(app, by, fields, &token, &stored).await?
-    };
-    read(app, by, id).await
-}
-
-/// A token brought along: no other one, and not a ping key either.
-fn imported_token(app: &App, token: String) -> Result<(String, StoredToken), ApiError> {
-    let is_known = app
-        .ping_tokens
-        .find(app.keys.short_hash(&token), app.now())
-        .is_some();
-    if is_known || app.is_ping_key(&token) {
-        return Err(ApiError::taken("token", "monitor"));
-    }
-    let stored = store_token(app, &token)?;
-    Ok((token, stored))
-}
-
-async fn insert(
-    app: &App,
-    by: &Principal,
-    fields: MonitorFields,
-    token: &str,
-    stored: StoredToken,
-) -> Result<MonitorId, Error> {
-    let (ids, row) = app
-        .store
-        .create_monitors(app.now(), &by.name, by.project, &[(fields, stored)])
-        .await?;
-    let monitor = ids
-        .first()
-        .copied()
-        .ok_or(Error::Corrupt("a monitor was made without a number"))?;
-    // Before its token is known: the engine ignores check-ins of monitors that it has not met.
-    app.engine.apply(row).await;
-    app.ping_tokens.insert(KnownToken {
-        hash: app.keys.short_hash(token),
-        monitor,
-    });
-    Ok(monitor)
-}
-
-/// With a slug made from the name: `-2`, `-3` and so on where it is in use.
-async fn insert_derived(
-    app: &App,
-    by: &Principal,
-    fields: MonitorFields,
-    token: &str,
-    stored: &StoredToken,
-) -> Result<MonitorId, ApiError> {
-    for n in 1..=SLUGS_MAX {
-        let slug = if n == 1 {
-            fields.slug.clone()
-        } else {
-            format!("{}-{n}", fields.slug)
-        };
-        if app
-            .store
-            .monitor_by_slug(by.project, &slug)
-            .await?
-            .is_some()
-        {
-            continue;
-        }
-        match insert(
-            app,
-            by,
-            MonitorFields {
-                slug,
-                ..fields.clone()
-            },
-            token,
-            stored.clone(),
-        )
-        .await
-        {
-            Err(Error::Taken { field: "slug", .. }) => {}
-            outcome => return Ok(outcome?),
-        }
-    }
-    Err(ApiError::field(
-        "slug",
-        format!(
-            "{SLUGS_MAX} monitors have slugs like {:?}; give one",
-            fields.slug
-        ),
-    ))
 }
 
 /// One monitor.
@@ -219,7 +109,7 @@ pub async fn list(
     let filter = MonitorFilter {
         kind: query.kind.clone(),
         text: query.text.clone(),
-        name: query.name.clone(),
+        names: (!query.names.is_empty()).then(|| query.names.clone()),
         labels: query.labels.clone(),
         set: query.set.clone(),
         ids: query.state.map(|state| in_state(app, state, query.before)),
@@ -438,6 +328,6 @@ pub(super) async fn row(app: &App, by: &Principal, id: MonitorId) -> Result<Moni
         .ok_or_else(|| ApiError::not_found("monitor"))
 }
 
-async fn channels(app: &App, by: &Principal) -> Result<Channels, Error> {
+pub(super) async fn channels(app: &App, by: &Principal) -> Result<Channels, Error> {
     app.store.channels(by.project).await.map(Channels)
 }

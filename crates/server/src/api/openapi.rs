@@ -61,6 +61,7 @@ impl Modify for Bearer {
 pub(super) fn annotated() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(monitors::create_monitor, monitors::list_monitors))
+        .routes(routes!(monitors::create_monitors))
         .routes(routes!(
             monitors::read_monitor,
             monitors::update_monitor,

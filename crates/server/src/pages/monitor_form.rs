@@ -16,6 +16,7 @@ use super::reply::{Failure, Reply, invalid, page, see, sentence};
 use super::visitor::Visitor;
 use super::{Pages, frame};
 use crate::api::ApiError;
+use crate::api::making;
 use crate::api::monitors as api;
 use crate::api::parse_monitor_id;
 use crate::api::{Expected, read};
@@ -96,7 +97,7 @@ pub(super) async fn create(
     let mut document = fields.document(None);
     document["kind"] = "heartbeat".into();
     let made = match read::<MonitorInput>(document) {
-        Ok(input) => api::create(&pages.app, by, input).await,
+        Ok(input) => making::create(&pages.app, by, input).await,
         Err(error) => Err(error),
     };
     match made {

@@ -1,6 +1,7 @@
 //! The management API through its own boundary: a real server on a port of its own, spoken to in HTTP.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bulk;
 mod channels;
 mod history;
 mod incidents;

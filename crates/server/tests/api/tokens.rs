@@ -9,6 +9,7 @@ use crate::support::{ADMIN, Server, path};
 const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/monitors", "viewer"),
     ("POST", "/monitors", "editor"),
+    ("POST", "/monitors/bulk", "editor"),
     ("GET", "/monitors/mon_1", "viewer"),
     ("PATCH", "/monitors/mon_1", "editor"),
     ("PUT", "/monitors/mon_1", "editor"),

@@ -17,6 +17,17 @@ pub use target::server_url;
 /// No list is followed further: a cursor that never ends must not keep us for ever.
 const MOST_PAGES: usize = 10_000;
 
+/// What the server refused.
+#[derive(Debug)]
+pub struct Refused {
+    /// With which status.
+    pub status: u16,
+    /// What it said of it, where that could be read.
+    pub problem: Option<Problem>,
+    /// The same for people.
+    pub said: String,
+}
+
 /// A connection to the management API.
 pub struct Api {
     http: http::Http,
@@ -69,6 +80,22 @@ impl Api {
         body: Option<&Value>,
         rev: Option<i64>,
     ) -> Result<Value, Failure> {
+        let body = body.map(|body| body.to_string().into_bytes());
+        let answer = self.ask(method, path, body, rev).await?;
+        answer.map_err(|refused| Failure::failed(refused.said))
+    }
+
+    /// The same with a body of JSON; the inner error is what the server refused.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+        rev: Option<i64>,
+    ) -> Result<Result<Value, Refused>, Failure> {
         let url = self.server.join(&format!("/api/v1{path}"));
         let mut headers = vec![("accept", "application/json".to_owned())];
         if let Some(token) = &self.token {
@@ -77,26 +104,27 @@ impl Api {
         if let Some(rev) = rev {
             headers.push(("if-match", format!("\"{rev}\"")));
         }
-        let bytes = match body {
-            None => Vec::new(),
-            Some(body) => {
-                headers.push(("content-type", "application/json".to_owned()));
-                body.to_string().into_bytes()
-            }
-        };
+        if body.is_some() {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        let bytes = body.unwrap_or_default();
         let reply = self.http.send(method, &url, &headers, bytes).await?;
         if (200..300).contains(&reply.status) {
             if reply.body.is_empty() {
-                return Ok(Value::Null);
+                return Ok(Ok(Value::Null));
             }
-            return serde_json::from_slice(&reply.body).map_err(|_| {
+            return serde_json::from_slice(&reply.body).map(Ok).map_err(|_| {
                 Failure::failed(format!(
                     "{} did not answer with JSON; is it a Systole server?",
                     url.shown()
                 ))
             });
         }
-        Err(Failure::failed(self.explained(method, &url, &reply)))
+        Ok(Err(Refused {
+            status: reply.status,
+            problem: serde_json::from_slice(&reply.body).ok(),
+            said: self.explained(method, &url, &reply),
+        }))
     }
 
     /// All items of a list, page after page.

@@ -4,8 +4,10 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
+use super::apply_many;
 use super::documents::{self, Emptiness};
 use super::plan::{self, Action, Pruned, Step};
+use super::progress::Progress;
 use crate::cli::ApplyArgs;
 use crate::client::Api;
 use crate::client::http::escaped;
@@ -26,7 +28,8 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     };
     let documents = documents::gather(&args.files, emptiness)?;
     let api = Api::connect(&args.connection)?;
-    let steps = plan::steps(&api, documents, &args.set, args.take).await?;
+    let mut comparing = Progress::new(true);
+    let steps = plan::steps(&api, documents, &args.set, args.take, &mut comparing).await?;
     let pruned = if args.prune {
         plan::pruned(&api, &steps, &args.set).await?
     } else {
@@ -35,27 +38,7 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
     if !args.dry_run && !pruned.is_empty() {
         ask(&args, &pruned)?;
     }
-    let mut failed = false;
-    for step in &steps {
-        let label = step.label();
-        let outcome = if args.dry_run {
-            Ok(would(step))
-        } else {
-            perform(&api, step, &args.set).await
-        };
-        match outcome {
-            Ok(Ok(outcome)) => out::line(&format!("{label}: {outcome}{}", noted(step)))?,
-            Ok(Err(refused)) => {
-                failed = true;
-                eprintln!("{label}: {refused}");
-            }
-            Err(Failure::Failed(error)) => {
-                failed = true;
-                eprintln!("{label}: {error:#}");
-            }
-            Err(other) => return Err(other),
-        }
-    }
+    let mut failed = carry_out(&args, &api, &steps).await?;
     if failed && !pruned.is_empty() {
         // What was refused may be a new name of what is to be deleted.
         eprintln!("systole: nothing was pruned, since documents were refused");
@@ -76,6 +59,50 @@ pub async fn run(args: ApplyArgs) -> Result<(), Failure> {
         }
     }
     if failed { Err(Failure::Told) } else { Ok(()) }
+}
+
+/// Does every step, or says what it would do; whether one failed.
+async fn carry_out(args: &ApplyArgs, api: &Api, steps: &[Step]) -> Result<bool, Failure> {
+    let mut failed = false;
+    // On a terminal the lines of the documents say how far it is.
+    let mut progress = Progress::new(!std::io::stdout().is_terminal());
+    let mut done = 0;
+    for stretch in apply_many::stretches(steps, &args.set) {
+        progress.at("documents applied", done, steps.len());
+        let mut created = if args.dry_run {
+            Vec::new()
+        } else {
+            apply_many::create(api, &stretch.created).await?
+        }
+        .into_iter();
+        for step in stretch.steps {
+            let outcome = if args.dry_run {
+                Ok(would(step))
+            } else if stretch.is_created(step) {
+                Ok(created
+                    .next()
+                    .unwrap_or_else(|| Err("the server did not say what became of it".to_owned())))
+            } else {
+                perform(api, step, &args.set).await
+            };
+            let label = step.label();
+            let refused = match outcome {
+                Ok(Ok(outcome)) => {
+                    out::line(&format!("{label}: {outcome}{}", noted(step)))?;
+                    continue;
+                }
+                Ok(Err(refused)) => refused,
+                Err(Failure::Failed(error)) => format!("{error:#}"),
+                Err(other) => return Err(other),
+            };
+            failed = true;
+            progress.clear();
+            eprintln!("{label}: {refused}");
+        }
+        done += stretch.steps.len();
+    }
+    progress.clear();
+    Ok(failed)
 }
 
 /// What is said of ownership that is not ours.

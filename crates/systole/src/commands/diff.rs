@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::apply_diff::Change;
 use super::documents::{self, Emptiness};
 use super::plan::{self, Action, Pruned, Step};
+use super::progress::Progress;
 use crate::cli::DiffArgs;
 use crate::client::Api;
 use crate::failure::Failure;
@@ -46,7 +47,14 @@ async fn compare(args: &DiffArgs) -> Result<Compared, Failure> {
     };
     let documents = documents::gather(&args.files, emptiness)?;
     let api = Api::connect(&args.connection)?;
-    let steps = plan::steps(&api, documents, &args.set, args.take).await?;
+    let steps = plan::steps(
+        &api,
+        documents,
+        &args.set,
+        args.take,
+        &mut Progress::new(true),
+    )
+    .await?;
     let pruned = if args.prune {
         plan::pruned(&api, &steps, &args.set).await?
     } else {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod apply_diff;
+mod apply_many;
 mod db;
 pub mod demo_receiver;
 mod diff;
@@ -13,6 +14,7 @@ mod get;
 mod ping;
 mod place;
 mod plan;
+mod progress;
 mod schedule;
 mod windows;
 

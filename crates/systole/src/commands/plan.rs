@@ -1,15 +1,22 @@
 //! What an apply would do: each document against the object that there is, and what the documents no longer name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 use systole_wire::document::{Document, DocumentKind};
 use systole_wire::rules;
 
 use super::apply_diff::{Change, Difference, difference};
+use super::progress::Progress;
 use crate::client::Api;
+use crate::client::http::escaped;
 use crate::failure::Failure;
 use crate::out;
+
+/// The names of one request line: proxies take 8 KiB of it, with the rest of the path.
+const LOOKUP_BYTES: usize = 6_000;
+/// As many as a page has.
+const MOST_LOOKED_FOR: usize = systole_wire::page::MOST as usize;
 
 /// What is to be done for one document.
 pub struct Step {
@@ -103,6 +110,7 @@ pub async fn steps(
     documents: Vec<Document>,
     set: &str,
     take: bool,
+    progress: &mut Progress,
 ) -> Result<Vec<Step>, Failure> {
     let channels = api.list("/channels", &[]).await?;
     let names: BTreeMap<String, String> = channels
@@ -114,44 +122,118 @@ pub async fn steps(
             ))
         })
         .collect();
-    let mut steps = Vec::with_capacity(documents.len());
-    for document in documents {
-        let step = match find(api, &document, &channels).await {
+    let mut there = There::new(&channels);
+    if documents
+        .iter()
+        .any(|document| document.kind == DocumentKind::Maintenance)
+    {
+        let listed = api.list("/maintenances", &[]).await;
+        there.put(DocumentKind::Maintenance, listed)?;
+    }
+    let heartbeats: Vec<&str> = documents
+        .iter()
+        .filter(|document| document.kind == DocumentKind::Heartbeat)
+        .map(|document| document.name.as_str())
+        .collect();
+    let mut looked = 0;
+    for names in lookups(&heartbeats) {
+        progress.at("documents compared", looked, heartbeats.len());
+        let mut query = vec![("kind", DocumentKind::Heartbeat.as_str())];
+        query.extend(names.iter().map(|name| ("name", *name)));
+        match api.list("/monitors", &query).await {
+            Err(Failure::Failed(error)) => {
+                let why = format!("{error:#}");
+                let unknown = names.iter().map(|name| ((*name).to_owned(), why.clone()));
+                there.unknown.extend(unknown);
+            }
+            listed => there.put(DocumentKind::Heartbeat, listed)?,
+        }
+        looked += names.len();
+    }
+    progress.clear();
+    let steps = documents
+        .into_iter()
+        .map(|document| match there.take(&document) {
             Ok(object) => step(document, object, &names, set, take),
-            Err(Failure::Failed(error)) => Step {
+            Err(why) => Step {
                 document,
                 object: None,
-                action: Action::Refused(format!("{error:#}")),
+                action: Action::Refused(why),
                 note: None,
             },
-            Err(other) => return Err(other),
-        };
-        steps.push(step);
-    }
-    Ok(steps)
+        });
+    Ok(steps.collect())
 }
 
-async fn find(
-    api: &Api,
-    document: &Document,
-    channels: &[Value],
-) -> Result<Option<Value>, Failure> {
-    let is_it = |object: &&Value| object["name"] == document.name.as_str();
-    match document.kind {
-        DocumentKind::Channel => Ok(channels.iter().find(is_it).cloned()),
-        DocumentKind::Heartbeat => {
-            let query = [
-                ("kind", document.kind.as_str()),
-                ("name", document.name.as_str()),
-            ];
-            let found = api.list(path(document.kind), &query).await?;
-            Ok(found.iter().find(is_it).cloned())
+/// The objects that there are, by kind and name.
+struct There {
+    objects: HashMap<(&'static str, String), Value>,
+    /// Heartbeats that could not be looked for, and why.
+    unknown: HashMap<String, String>,
+    /// Maintenances could not be listed, and why.
+    unlisted: Option<String>,
+}
+
+impl There {
+    fn new(channels: &[Value]) -> There {
+        let mut there = There {
+            objects: HashMap::new(),
+            unknown: HashMap::new(),
+            unlisted: None,
+        };
+        there.add(DocumentKind::Channel, channels.to_vec());
+        there
+    }
+
+    fn put(
+        &mut self,
+        kind: DocumentKind,
+        listed: Result<Vec<Value>, Failure>,
+    ) -> Result<(), Failure> {
+        match listed {
+            Ok(objects) => self.add(kind, objects),
+            Err(Failure::Failed(error)) => self.unlisted = Some(format!("{error:#}")),
+            Err(other) => return Err(other),
         }
-        DocumentKind::Maintenance => {
-            let found = api.list(path(document.kind), &[]).await?;
-            Ok(found.iter().find(is_it).cloned())
+        Ok(())
+    }
+
+    fn add(&mut self, kind: DocumentKind, objects: Vec<Value>) {
+        for object in objects {
+            if let Some(name) = object["name"].as_str() {
+                let key = (kind.as_str(), name.to_owned());
+                self.objects.entry(key).or_insert(object);
+            }
         }
     }
+
+    /// The object of a document, or why it could not be looked for.
+    fn take(&mut self, document: &Document) -> Result<Option<Value>, String> {
+        let unknown = match document.kind {
+            DocumentKind::Channel => None,
+            DocumentKind::Heartbeat => self.unknown.get(&document.name).cloned(),
+            DocumentKind::Maintenance => self.unlisted.clone(),
+        };
+        let key = (document.kind.as_str(), document.name.clone());
+        unknown.map_or_else(|| Ok(self.objects.remove(&key)), Err)
+    }
+}
+
+/// Names to look for with one request each: as many as fit into a request line that every proxy takes, and on a page.
+fn lookups<'a, 'n>(names: &'a [&'n str]) -> Vec<&'a [&'n str]> {
+    let mut lookups = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (index, name) in names.iter().enumerate() {
+        let more = escaped(name).len() + "&name=".len();
+        if index > from && (bytes + more > LOOKUP_BYTES || index - from == MOST_LOOKED_FOR) {
+            lookups.push(&names[from..index]);
+            (from, bytes) = (index, 0);
+        }
+        bytes += more;
+    }
+    lookups.push(&names[from..]);
+    lookups.retain(|names| !names.is_empty());
+    lookups
 }
 
 fn step(
@@ -242,33 +324,48 @@ pub async fn pruned(api: &Api, steps: &[Step], set: &str) -> Result<Vec<Pruned>,
     } else {
         api.list("/monitors", &[]).await?
     };
-    let staying: Vec<&Value> = all
+    let gone: HashSet<&str> = pruned.iter().map(|object| object.id.as_str()).collect();
+    let described: HashMap<(&str, &str), &Step> = steps
         .iter()
-        .filter(|monitor| !pruned.iter().any(|gone| monitor["id"] == gone.id.as_str()))
+        .map(|step| {
+            let document = &step.document;
+            ((document.kind.as_str(), document.name.as_str()), step)
+        })
         .collect();
-    for mut channel in channels {
-        channel.named_by = staying
-            .iter()
-            .filter(|monitor| names(monitor, steps, &channel.name))
-            .filter_map(|monitor| Some(monitor["name"].as_str()?.to_owned()))
-            .collect();
-        pruned.push(channel);
+    let mut named_by: HashMap<String, Vec<String>> = HashMap::new();
+    for monitor in &all {
+        let (Some(id), Some(name)) = (monitor["id"].as_str(), monitor["name"].as_str()) else {
+            continue;
+        };
+        if gone.contains(id) {
+            continue;
+        }
+        for channel in named(monitor, &described) {
+            let naming = named_by.entry(channel.to_owned()).or_default();
+            naming.push(name.to_owned());
+        }
     }
+    pruned.extend(channels.into_iter().map(|mut channel| {
+        channel.named_by = named_by.remove(&channel.name).unwrap_or_default();
+        channel
+    }));
     pruned.extend(maintenances);
     Ok(pruned)
 }
 
-/// Whether a monitor names a channel once the documents are applied.
-fn names(monitor: &Value, steps: &[Step], channel: &str) -> bool {
-    let described = steps.iter().find(|step| {
-        step.document.kind.as_str() == monitor["kind"]
-            && step.document.name.as_str() == monitor["name"]
-    });
+/// The channels that a monitor names once the documents are applied.
+fn named<'a>(
+    monitor: &'a Value,
+    described: &HashMap<(&str, &str), &'a Step>,
+) -> impl Iterator<Item = &'a str> {
+    let kind = monitor["kind"].as_str().unwrap_or_default();
+    let name = monitor["name"].as_str().unwrap_or_default();
     let list = described
+        .get(&(kind, name))
         .and_then(|step| step.document.fields.get("channels"))
         .unwrap_or(&monitor["channels"]);
-    list.as_array()
-        .is_some_and(|list| list.iter().any(|name| name == channel))
+    let names = list.as_array().into_iter().flatten();
+    names.filter_map(Value::as_str)
 }
 
 fn unnamed(
@@ -289,4 +386,28 @@ fn unnamed(
         path,
         named_by: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_looked_for_in_lines_that_proxies_take() {
+        let short: Vec<String> = (0..1_200).map(|i| format!("n{i}")).collect();
+        let short: Vec<&str> = short.iter().map(String::as_str).collect();
+        let long = "☂".repeat(200);
+        let long = [long.as_str(); 9];
+        for (names, counts) in [
+            (&[][..], vec![]),
+            (&short[..3], vec![3]),
+            (&short[..], vec![500, 500, 200]),
+            (&long[..], vec![3, 3, 3]),
+        ] {
+            let lookups = lookups(names);
+            let found: Vec<usize> = lookups.iter().map(|names| names.len()).collect();
+            assert_eq!(found, counts);
+            assert_eq!(lookups.concat(), names);
+        }
+    }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use http::StatusCode;
 use systole_core::time::{Span, Time};
-use systole_wire::{Checkin, Monitor, MonitorInput, MonitorPatch, Page, RotateTokenInput, Run};
+use systole_wire::{
+    Checkin, Monitor, MonitorInput, MonitorPatch, MonitorsCreated, MonitorsInput, Page,
+    RotateTokenInput, Run, bulk,
+};
 
 use super::{Reply, created, of_revision, ok};
 use crate::api::ApiError;
@@ -13,6 +16,7 @@ use crate::api::extract::{Expected, Input, OptionalInput, Query};
 use crate::api::fields::span;
 use crate::api::history::{self, CheckinCursor, MonitorEvent};
 use crate::api::ids::MonitorPath;
+use crate::api::making;
 use crate::api::monitors::{self, MonitorQuery};
 use crate::app::App;
 use crate::auth::{Editor, Viewer};
@@ -27,8 +31,24 @@ pub async fn create_monitor(
     Editor(by): Editor,
     Input(input): Input<MonitorInput>,
 ) -> Reply {
-    let made = monitors::create(&app, &by, input).await?;
+    let made = making::create(&app, &by, input).await?;
     created(&format!("monitors/{}", made.id), Some(made.rev), &made)
+}
+
+/// Make many monitors
+///
+/// 1 to 1 000 of them in 4 MiB: all, or none where one cannot be made. `errors` names each wrong field of each item, as
+/// `items[3].grace`. The reply holds them in the order given.
+#[utoipa::path(post, path = "/monitors/bulk", tag = "monitors", request_body = MonitorsInput,
+    responses((status = 201, description = "Made", body = MonitorsCreated), ApiError))]
+pub async fn create_monitors(
+    State(app): State<Arc<App>>,
+    Editor(by): Editor,
+    Input(input): Input<MonitorsInput, { bulk::MOST_BYTES }>,
+) -> Reply {
+    let mut reply = ok(&making::create_many(&app, &by, input).await?)?;
+    *reply.status_mut() = StatusCode::CREATED;
+    Ok(reply)
 }
 
 /// List monitors
@@ -41,7 +61,7 @@ pub async fn create_monitor(
         ("label" = Option<Vec<String>>, Query, description = "Only with this label, `key=value`; may be repeated"),
         ("q" = Option<String>, Query, description = "Only with this text in the name"),
         ("set" = Option<String>, Query, description = "Only those that this set of documents owns"),
-        ("name" = Option<String>, Query, description = "Only with this very name"),
+        ("name" = Option<Vec<String>>, Query, description = "Only with this very name; may be repeated for several"),
         ("limit" = Option<u32>, Query, description = "Items of a page, 1 to 500; 50 where it is left out"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
