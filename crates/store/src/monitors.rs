@@ -349,7 +349,7 @@ impl Store {
         kind: &str,
         names: impl Iterator<Item = &str>,
     ) -> Result<HashSet<String>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT name FROM monitor
              WHERE project_id = $1 AND kind = $2 AND name IN (SELECT key FROM json_each($3))",
         )
@@ -371,7 +371,7 @@ impl Store {
         project: i64,
         slugs: impl Iterator<Item = &str>,
     ) -> Result<HashSet<String>, Error> {
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT slug FROM monitor
              WHERE project_id = $1 AND slug IN (SELECT key FROM json_each($2))",
         )
@@ -625,14 +625,14 @@ impl Session<'_> {
         }
         let text = texts(bodies.keys().map(String::as_str));
         // Without its WHERE the statement's ON would be read as that of a join.
-        sqlx::query(
+        sql::query(
             "INSERT INTO settings (body) SELECT key FROM json_each($1) WHERE true ON CONFLICT (body) DO NOTHING",
         )
         .bind(&text)
         .execute(self.connection())
         .await
         .map_err(attempted())?;
-        let rows = sqlx::query(
+        let rows = sql::query(
             "SELECT id, body FROM settings WHERE body IN (SELECT key FROM json_each($1))",
         )
         .bind(&text)
@@ -640,7 +640,7 @@ impl Session<'_> {
         .await
         .map_err(attempted())?;
         let found = rows.iter().filter_map(|row| {
-            let settings = bodies.get(row.get::<&str, _>(1))?;
+            let settings = bodies.get(row.get::<&str>(1))?;
             Some((Arc::clone(settings), row.get(0)))
         });
         Ok(found.collect())
