@@ -9,7 +9,7 @@ use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
 use tokio::sync::MutexGuard;
 
-use crate::sql::{Connection, Dialect, Pool};
+use crate::sql::{Connection, Dialect, Pool, Preparing};
 use crate::{Error, sql};
 
 mod embedded;
@@ -58,11 +58,11 @@ impl Store {
     /// Opens the shared database at `url` (`postgres://user@host/name`), and makes its tables where they are missing.
     ///
     /// # Errors
-    /// [`Error::Url`], [`Error::TooOld`], [`Error::Newer`], or what the database says.
+    /// [`Error::Url`], [`Error::Refused`], [`Error::TooOld`], [`Error::Newer`], or what the database says.
     pub async fn connect(url: &str) -> Result<Store, Error> {
         let shared = Shared::open(url).await?;
         Ok(Store {
-            readers: Pool::Postgres(shared.pool.clone()),
+            readers: Pool::Postgres(shared.pool.clone(), shared.preparing()),
             database: Database::Shared(shared),
         })
     }
@@ -99,7 +99,7 @@ impl Store {
     pub async fn session(&self) -> Result<Session<'_>, Error> {
         let embedded = match &self.database {
             Database::Embedded(embedded) => embedded,
-            Database::Shared(shared) => return lend(&shared.pool).await,
+            Database::Shared(shared) => return lend(&shared.pool, shared.preparing()).await,
         };
         let writer = embedded.writer.lock().await;
         let (open, relaxed) = (writer.open, writer.relaxed);
@@ -119,7 +119,7 @@ impl Store {
     pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
         match &self.database {
             Database::Embedded(_) => self.session().await,
-            Database::Shared(shared) => lend(&shared.appending).await,
+            Database::Shared(shared) => lend(&shared.appending, shared.preparing()).await,
         }
     }
 
@@ -228,7 +228,7 @@ impl Store {
     }
 }
 
-async fn lend<'a>(pool: &sqlx::PgPool) -> Result<Session<'a>, Error> {
+async fn lend<'a>(pool: &sqlx::PgPool, preparing: Preparing) -> Result<Session<'a>, Error> {
     let connection = pool
         .acquire()
         .await
@@ -237,6 +237,7 @@ async fn lend<'a>(pool: &sqlx::PgPool) -> Result<Session<'a>, Error> {
         held: Held::Shared(Lent {
             connection,
             open: false,
+            preparing,
         }),
     })
 }
@@ -263,7 +264,13 @@ impl Session<'_> {
     pub(crate) fn connection(&mut self) -> Connection<'_> {
         match &mut self.held {
             Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
-            Held::Shared(lent) => Connection::Postgres(&mut lent.connection),
+            Held::Shared(lent) => {
+                let preparing = match lent.preparing {
+                    Preparing::InTransaction if lent.open => Preparing::EachTime,
+                    preparing => preparing,
+                };
+                Connection::Postgres(&mut lent.connection, preparing)
+            }
         }
     }
 
@@ -285,7 +292,7 @@ impl Session<'_> {
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
         self.is_open(true);
         match self.connection() {
-            Connection::Postgres(connection) => shared::begin(connection).await,
+            Connection::Postgres(connection, _) => shared::begin(connection).await,
             sqlite @ Connection::Sqlite(_) => sql::query("BEGIN IMMEDIATE")
                 .execute(sqlite)
                 .await
@@ -298,7 +305,7 @@ impl Session<'_> {
     pub(crate) async fn begin_snapshot(&mut self) -> Result<(), Error> {
         self.is_open(true);
         match self.connection() {
-            Connection::Postgres(connection) => shared::begin_snapshot(connection).await,
+            Connection::Postgres(connection, _) => shared::begin_snapshot(connection).await,
             sqlite @ Connection::Sqlite(_) => sql::query("BEGIN").execute(sqlite).await.map(drop),
         }
         .map_err(Error::attempted("begin to read"))
