@@ -3,6 +3,7 @@
 //! Nothing relies on the state of a session, so that a pooler may stand between: whatever a transaction needs is set
 //! within it, and no statement is then kept prepared, which costs each a few ways there and back.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -127,15 +128,17 @@ async fn connect(options: &PgConnectOptions, place: &str) -> Result<PgConnection
         .as_database_error()
         .and_then(|error| error.code())
         .unwrap_or_default();
+    const CERTIFICATE: &str =
+        "look at sslmode and sslrootcert in the URL, and at the certificate of the server";
     let advice = match (&*code, &source) {
         ("3D000", _) => "create it, or name another one in the URL",
         ("28P01" | "28000", _) => {
             "look at user and password in the URL, and at the server's pg_hba.conf"
         }
         ("53300", _) => "the server needs a larger max_connections",
-        (_, sqlx::Error::Tls(_)) => {
-            "look at sslmode and sslrootcert in the URL, and at the certificate of the server"
-        }
+        (_, sqlx::Error::Tls(_)) => CERTIFICATE,
+        // That is how a certificate is refused while both sides shake hands.
+        (_, sqlx::Error::Io(error)) if error.kind() == ErrorKind::InvalidData => CERTIFICATE,
         _ => "see whether the server runs and can be reached from here",
     };
     Err(Error::Refused {
@@ -196,7 +199,7 @@ async fn migrate(connection: &mut PgConnection, place: &str) -> Result<(), Error
         ..migrations
     };
     migrations
-        .run(&mut *transaction)
+        .run_direct(None, &mut *transaction, false)
         .await
         .map_err(super::migration_failed(
             place.to_owned(),

@@ -28,6 +28,8 @@ macro_rules! on_both {
     };
 }
 
+mod connecting;
+mod filled;
 mod maintenance;
 mod night;
 mod opening;

@@ -285,7 +285,7 @@ const SENT: &str = "INSERT INTO incident (id, project_id, monitor_id, monitor_ki
      SELECT n * 100 + i, 1, 1, 1, i, i, 'triggered', 0, 0, 'missed', 0, '{}'
      FROM generate_series(1, 100) i, generate_series(1, 6) n;
      INSERT INTO delivery (key, project_id, channel_id, incident_id, seq, kind, state, claim, attempts, next_at, decided_at)
-     SELECT 'key ' || seq, 1, 1, incident_id, seq, 'triggered', 0, 0, 0, 0, 0 FROM incident_event ORDER BY seq";
+     SELECT 'key ' || seq, 1, 1, incident_id, seq, 'incident.triggered', 0, 0, 0, 0, 0 FROM incident_event ORDER BY seq";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_who_claim_at_once_get_every_delivery_once_and_each_incidents_in_order() {
