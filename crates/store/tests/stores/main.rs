@@ -28,11 +28,16 @@ macro_rules! on_both {
     };
 }
 
+mod channels;
 mod connecting;
 mod filled;
+mod incidents;
 mod maintenance;
+mod monitors;
 mod night;
 mod opening;
+mod outbox;
+mod people;
 mod replicas;
 mod retention;
 mod schema;
