@@ -9,7 +9,7 @@ use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
 use tokio::sync::MutexGuard;
 
-use crate::sql::{Connection, Dialect, Lent, Pool};
+use crate::sql::{Connection, Dialect, Lent, Pool, Preparing};
 use crate::{Error, sql};
 
 mod embedded;
@@ -58,11 +58,11 @@ impl Store {
     /// Opens the shared database at `url` (`postgres://user@host/name`), and makes its tables where they are missing.
     ///
     /// # Errors
-    /// [`Error::Url`], [`Error::TooOld`], [`Error::Newer`], or what the database says.
+    /// [`Error::Url`], [`Error::Refused`], [`Error::TooOld`], [`Error::Newer`], or what the database says.
     pub async fn connect(url: &str) -> Result<Store, Error> {
         let shared = Shared::open(url).await?;
         Ok(Store {
-            readers: Pool::Postgres(shared.pool.clone()),
+            readers: Pool::Postgres(shared.pool.clone(), shared.preparing()),
             database: Database::Shared(shared),
         })
     }
@@ -99,7 +99,7 @@ impl Store {
     pub async fn session(&self) -> Result<Session<'_>, Error> {
         let embedded = match &self.database {
             Database::Embedded(embedded) => embedded,
-            Database::Shared(shared) => return lend(&shared.pool).await,
+            Database::Shared(shared) => return lend(&shared.pool, shared.preparing()).await,
         };
         let writer = embedded.writer.lock().await;
         let (open, relaxed) = (writer.open, writer.relaxed);
@@ -119,7 +119,7 @@ impl Store {
     pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
         match &self.database {
             Database::Embedded(_) => self.session().await,
-            Database::Shared(shared) => lend(&shared.appending).await,
+            Database::Shared(shared) => lend(&shared.appending, shared.preparing()).await,
         }
     }
 
@@ -220,8 +220,8 @@ impl Store {
     }
 }
 
-async fn lend<'a>(pool: &sqlx::PgPool) -> Result<Session<'a>, Error> {
-    let lent = Lent::from(pool)
+async fn lend<'a>(pool: &sqlx::PgPool, preparing: Preparing) -> Result<Session<'a>, Error> {
+    let lent = Lent::from(pool, preparing)
         .await
         .map_err(Error::attempted("reach the database"))?;
     Ok(Session {

@@ -8,10 +8,14 @@ use systole_core::time::{Span, Time};
 
 use crate::incidents::{EvidenceDocument, IncidentRow, read_incident};
 use crate::occasion::read_occasion;
+use crate::sql::Dialect;
 use crate::{Error, Session, Store, sql};
 
 /// How long a claim holds. A sender looks at its age right before it writes.
 pub const CLAIM: Span = Span::from_seconds(60);
+
+/// Names the lock of those who claim; the number is ours alone within a database.
+const CLAIMING: i64 = 7_319_412_266_084;
 
 /// Rows of one statement.
 const CHUNK: usize = 200;
@@ -177,6 +181,7 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         let claimed = async {
+            session.one_claimer().await?;
             let skip_locked = session.dialect().skip_locked();
             let mut query = sql::Builder::new(
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = ",
@@ -201,15 +206,15 @@ impl Store {
             }
             // The rest of the groups that were touched; what one incident has twice in a group goes together, too.
             let text = serde_json::Value::from(ids.clone()).to_string();
-            let rest = sql::query(
+            let rest = sql::query(format!(
                 "UPDATE delivery SET claim = claim + 1, attempts = attempts + 1, next_at = $1
-                 WHERE state = 0 AND held = 0 AND next_at <= $2 AND grouped IS NOT NULL AND EXISTS
-                 (SELECT 1 FROM delivery g WHERE g.id IN (SELECT value FROM json_each($3))
-                 AND g.grouped = delivery.grouped AND g.channel_id = delivery.channel_id) AND NOT EXISTS
-                 (SELECT 1 FROM delivery e WHERE e.channel_id = delivery.channel_id
-                 AND e.incident_id = delivery.incident_id AND e.seq < delivery.seq AND e.state = 0
-                 AND e.grouped IS DISTINCT FROM delivery.grouped) RETURNING id",
-            )
+                 WHERE state = 0 AND held = 0 AND next_at <= $2 AND id IN
+                 (SELECT id FROM delivery r WHERE state = 0 AND held = 0 AND next_at <= $2 AND grouped IS NOT NULL
+                 AND EXISTS (SELECT 1 FROM delivery g WHERE g.id IN (SELECT value FROM json_each($3))
+                 AND g.grouped = r.grouped AND g.channel_id = r.channel_id) AND NOT EXISTS
+                 (SELECT 1 FROM delivery e WHERE e.channel_id = r.channel_id AND e.incident_id = r.incident_id
+                 AND e.seq < r.seq AND e.state = 0 AND e.grouped IS DISTINCT FROM r.grouped){skip_locked}) RETURNING id"
+            ))
             .bind((now + CLAIM).as_micros())
             .bind(now.as_micros())
             .bind(text)
@@ -444,6 +449,19 @@ impl Store {
 }
 
 impl Session<'_> {
+    /// Waits until no other process claims, to the end of this transaction: two at once would tear a group apart. A claim
+    /// waits for nothing else: a decision that is about to supersede has its rows, and need not wait for us in turn.
+    async fn one_claimer(&mut self) -> Result<(), Error> {
+        if self.dialect() == Dialect::Postgres {
+            sql::query("SELECT pg_advisory_xact_lock($1)")
+                .bind(CLAIMING)
+                .execute(self.connection())
+                .await
+                .map_err(Error::attempted("wait to claim deliveries"))?;
+        }
+        Ok(())
+    }
+
     async fn finish_chunk(
         &mut self,
         now: Time,

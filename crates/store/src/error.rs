@@ -37,9 +37,19 @@ pub enum Error {
     },
     /// The address of the shared database.
     #[error(
-        "--database-url is no address of a PostgreSQL: {source}; it looks like postgres://user:password@host:5432/name?sslmode=verify-full"
+        "the database's URL cannot be used: {why}; it looks like postgres://user:password@host:5432/name?sslmode=verify-full"
     )]
     Url {
+        /// What is wrong with it; nothing of its secrets.
+        why: String,
+    },
+    /// The shared database does not let us in.
+    #[error("cannot open the database {place}: {}; {advice}", plainly(.source))]
+    Refused {
+        /// Name, host and port.
+        place: String,
+        /// What to do.
+        advice: &'static str,
         /// Why.
         source: sqlx::Error,
     },
@@ -83,6 +93,16 @@ impl Error {
     pub(crate) fn attempted(attempted: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
         move |source| Error::Database { attempted, source }
     }
+}
+
+/// In one line, and without naming what every reader knows: that a database said it.
+fn plainly(error: &sqlx::Error) -> String {
+    let text = match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
+    };
+    text.replace('\n', " ")
 }
 
 /// A violated UNIQUE rule as [`Error::Taken`], by the columns that the database names.

@@ -415,13 +415,13 @@ impl Store {
             .await
             .map_err(attempted())?
             .get(0);
+        let tokens = self.dialect().tokens();
         let mut known = Vec::new();
         for from in (0..=highest).step_by(usize::from(BOOT_IDS)) {
             // A thousand to a row: each row costs more than its content.
-            let rows = sql::query(
-                "SELECT group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',') FROM monitor
-                 WHERE id >= $1 AND id < $2 GROUP BY id / 1000",
-            )
+            let rows = sql::query(format!(
+                "SELECT {tokens} FROM monitor WHERE id >= $1 AND id < $2 GROUP BY id / 1000"
+            ))
             .bind(from)
             .bind(from + i64::from(BOOT_IDS))
             .fetch_all(self.readers())
@@ -561,15 +561,16 @@ impl MonitorFilter {
         if let Some(text) = &self.text {
             query
                 .push(" AND lower(m.name) LIKE ")
-                .push_bind(like(&text.to_lowercase()))
+                .push_bind(like(&text.to_ascii_lowercase()))
                 .push(" ESCAPE '\\'");
         }
         for (key, value) in &self.labels {
+            // Whether it holds the text as it is written: what LIKE makes of great and small letters, databases differ on.
             let pair = format!("{}:{}", json_string(key), json_string(value));
             query
-                .push(" AND m.labels LIKE ")
-                .push_bind(like(&pair))
-                .push(" ESCAPE '\\'");
+                .push(" AND replace(m.labels, ")
+                .push_bind(pair)
+                .push(", '') <> m.labels");
         }
         if let Some(before) = self.before {
             query.push(" AND m.id < ").push_bind(i64::from(before));
@@ -646,7 +647,7 @@ impl Session<'_> {
         Ok(found.collect())
     }
 
-    /// Numbers are given in the order of rows: one statement has the writer to itself.
+    /// Numbers are given in the order of rows, by one statement.
     async fn insert_monitors(
         &mut self,
         now: Time,

@@ -10,7 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query as Prepared;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{AssertSqlSafe, Connection as _, Decode, Postgres, Row as _, Sqlite, Type};
 
 /// The database that a store lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,16 @@ impl Dialect {
         match self {
             Dialect::Sqlite => "group_concat(id || ' ' || cut || ' ' || hex(state), ',')",
             Dialect::Postgres => "string_agg(id || ' ' || cut || ' ' || encode(state, 'hex'), ',')",
+        }
+    }
+
+    /// The tokens of a group of monitors as one text: `id hex,…`, of each hash the first 16 bytes.
+    pub(crate) const fn tokens(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "group_concat(id || ' ' || hex(substr(token_hash, 1, 16)), ',')",
+            Dialect::Postgres => {
+                "string_agg(id || ' ' || encode(substr(token_hash, 1, 16), 'hex'), ',')"
+            }
         }
     }
 
@@ -88,7 +98,7 @@ macro_rules! bind {
 
 bind! {
     Number: i64 => i64::from, &i64 => |it: &i64| *it, bool => i64::from;
-    Text: String => |it| it, &String => String::clone, &str => str::to_owned;
+    Text: String => storable, &String => |it: &String| storable(it.clone()), &str => |it: &str| storable(it.to_owned());
     Bytes: Vec<u8> => |it| it, &Vec<u8> => Vec::clone, &[u8] => <[u8]>::to_vec;
 }
 
@@ -100,7 +110,16 @@ impl<const N: usize> Bind for &[u8; N] {
 
 impl Bind for &Option<String> {
     fn value(self) -> Value {
-        Value::Text(self.clone())
+        self.clone().value()
+    }
+}
+
+/// PostgreSQL's texts hold no NUL, which jobs and other people's servers may well send; so no stored text does.
+fn storable(text: String) -> String {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}")
+    } else {
+        text
     }
 }
 
@@ -124,6 +143,18 @@ pub(crate) fn query(text: impl Into<Cow<'static, str>>) -> Query {
     }
 }
 
+/// How PostgreSQL gets to know a statement. A pooler may give every transaction another connection to it, where a
+/// statement that was prepared before is not known, or is another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Preparing {
+    /// Prepared once per connection, and kept there.
+    Once,
+    /// Prepared each time, and run in the same transaction: the one that is open.
+    EachTime,
+    /// The same, in a transaction of its own.
+    InTransaction,
+}
+
 /// An answer of the shared database that takes longer does not come: the way to it may be cut without a word.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -131,6 +162,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// of a transaction is closed, not given back.
 pub(crate) struct Lent {
     connection: PoolConnection<Postgres>,
+    preparing: Preparing,
     in_statement: bool,
     pub(crate) in_transaction: bool,
 }
@@ -144,12 +176,20 @@ impl Drop for Lent {
 }
 
 impl Lent {
-    pub(crate) async fn from(pool: &PgPool) -> Result<Lent, sqlx::Error> {
+    pub(crate) async fn from(pool: &PgPool, preparing: Preparing) -> Result<Lent, sqlx::Error> {
         Ok(Lent {
             connection: pool.acquire().await?,
+            preparing,
             in_statement: false,
             in_transaction: false,
         })
+    }
+
+    const fn preparing(&self) -> Preparing {
+        match self.preparing {
+            Preparing::InTransaction if self.in_transaction => Preparing::EachTime,
+            preparing => preparing,
+        }
     }
 
     /// Text without parameters, of one statement or several.
@@ -179,7 +219,7 @@ pub(crate) enum Target<'c> {
     SqliteConnection(&'c mut SqliteConnection),
     SqlitePool(&'c SqlitePool),
     PostgresConnection(&'c mut Lent),
-    PostgresPool(&'c PgPool),
+    PostgresPool(&'c PgPool, Preparing),
 }
 
 /// One connection, its statements one after the other.
@@ -193,7 +233,7 @@ impl Connection<'_> {
     pub(crate) fn again(&mut self) -> Connection<'_> {
         match self {
             Connection::Sqlite(connection) => Connection::Sqlite(connection),
-            Connection::Postgres(connection) => Connection::Postgres(connection),
+            Connection::Postgres(lent) => Connection::Postgres(lent),
         }
     }
 }
@@ -202,7 +242,7 @@ impl<'c> From<Connection<'c>> for Target<'c> {
     fn from(connection: Connection<'c>) -> Target<'c> {
         match connection {
             Connection::Sqlite(connection) => Target::SqliteConnection(connection),
-            Connection::Postgres(connection) => Target::PostgresConnection(connection),
+            Connection::Postgres(lent) => Target::PostgresConnection(lent),
         }
     }
 }
@@ -211,14 +251,14 @@ impl<'c> From<Connection<'c>> for Target<'c> {
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Postgres(PgPool, Preparing),
 }
 
 impl<'c> From<&'c Pool> for Target<'c> {
     fn from(pool: &'c Pool) -> Target<'c> {
         match pool {
             Pool::Sqlite(pool) => Target::SqlitePool(pool),
-            Pool::Postgres(pool) => Target::PostgresPool(pool),
+            Pool::Postgres(pool, preparing) => Target::PostgresPool(pool, *preparing),
         }
     }
 }
@@ -239,21 +279,53 @@ pub(crate) enum Row {
     Postgres(PgRow),
 }
 
-/// What a column may be read as.
-pub(crate) trait Column<'r>:
-    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
-{
+/// What a column may be read as: one of the three kinds of values, or a yes or no.
+pub(crate) trait Column<'r>: Sized {
+    fn read(row: &'r Row, index: usize) -> Self;
 }
 
-impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>> Column<'r>
-    for T
-{
+macro_rules! column {
+    ($($of:ty),+) => {
+        $(
+            impl<'r> Column<'r> for $of {
+                fn read(row: &'r Row, index: usize) -> $of {
+                    row.plain(index)
+                }
+            }
+            impl<'r> Column<'r> for Option<$of> {
+                fn read(row: &'r Row, index: usize) -> Option<$of> {
+                    row.plain(index)
+                }
+            }
+        )+
+    };
+}
+
+column!(i64, &'r str, String, &'r [u8], Vec<u8>);
+
+impl Column<'_> for bool {
+    /// SQLite knows only numbers; in PostgreSQL columns are numbers, and conditions are not.
+    fn read(row: &Row, index: usize) -> bool {
+        match row {
+            Row::Sqlite(row) => row.get(index),
+            Row::Postgres(row) => row
+                .try_get::<bool, _>(index)
+                .unwrap_or_else(|_| row.get::<i64, _>(index) != 0),
+        }
+    }
 }
 
 impl Row {
     /// The column at `index`, from 0. Statements and their readers stand side by side: a type that does not fit is a
     /// fault of the program, not of the data.
     pub(crate) fn get<'r, T: Column<'r>>(&'r self, index: usize) -> T {
+        T::read(self, index)
+    }
+
+    fn plain<'r, T>(&'r self, index: usize) -> T
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+    {
         match self {
             Row::Sqlite(row) => row.get(index),
             Row::Postgres(row) => row.get(index),
@@ -270,6 +342,27 @@ const fn is_open<T>(answer: &Result<T, sqlx::Error>) -> bool {
     )
 }
 
+/// Runs one expression on a connection that is lent: it ends in time, and what is left open is known.
+macro_rules! lent_to {
+    ($lent:expr, $text:expr, $values:expr, $run:ident) => {{
+        let preparing = $lent.preparing();
+        $lent.in_statement = true;
+        let answer = answered(async {
+            let query = postgres($text, $values).persistent(preparing == Preparing::Once);
+            if preparing != Preparing::InTransaction {
+                return query.$run(&mut *$lent.connection).await;
+            }
+            let mut transaction = $lent.connection.begin().await?;
+            let answer = query.$run(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(answer)
+        })
+        .await;
+        $lent.in_statement = is_open(&answer);
+        answer
+    }};
+}
+
 /// Runs one expression on whichever connection it is, with the statement prepared for its database.
 macro_rules! on {
     ($query:expr, $target:expr, $run:ident, $sqlite:expr, $postgres:expr) => {{
@@ -279,18 +372,10 @@ macro_rules! on {
                 sqlite(text, values).$run(connection).await.map($sqlite)
             }
             Target::SqlitePool(pool) => sqlite(text, values).$run(pool).await.map($sqlite),
-            Target::PostgresConnection(lent) => {
-                lent.in_statement = true;
-                let answer = answered(postgres(text, values).$run(&mut *lent.connection)).await;
-                lent.in_statement = is_open(&answer);
-                answer.map($postgres)
-            }
-            Target::PostgresPool(pool) => {
-                let mut lent = Lent::from(pool).await?;
-                lent.in_statement = true;
-                let answer = answered(postgres(text, values).$run(&mut *lent.connection)).await;
-                lent.in_statement = is_open(&answer);
-                answer.map($postgres)
+            Target::PostgresConnection(lent) => lent_to!(lent, text, values, $run).map($postgres),
+            Target::PostgresPool(pool, preparing) => {
+                let mut lent = Lent::from(pool, preparing).await?;
+                lent_to!(lent, text, values, $run).map($postgres)
             }
         }
     }};

@@ -1,5 +1,4 @@
 //! A storm in the evening and the night after it, told by the clock: how many messages a channel gets, and of what.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +17,13 @@ use systole_store::maintenance::MaintenanceFields;
 use systole_store::monitors::{MonitorFields, StoredToken};
 use systole_store::record::{BatchPacker, CheckinRecord, Method};
 use systole_store::{DEFAULT_PROJECT, Store};
+
+use crate::Place;
+
+on_both!(
+    three_hundred_down_within_ten_seconds_are_six_messages_and_the_night_has_reminders_only,
+    a_window_over_the_night_holds_reminders_back_too,
+);
 
 const EVENING: Time = Time::from_seconds(1_800_000_000);
 const HOUR: i64 = 3_600;
@@ -40,7 +46,7 @@ struct Night {
     now: Time,
     keys: u64,
     messages: Vec<Message>,
-    _directory: tempfile::TempDir,
+    _place: Place,
 }
 
 fn channel(name: &str, digest: bool) -> ChannelFields {
@@ -59,9 +65,8 @@ fn channel(name: &str, digest: bool) -> ChannelFields {
 
 impl Night {
     /// So many heartbeats, and channel 1, which gathers.
-    async fn of(monitors: u32) -> Night {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path()).await.unwrap();
+    async fn of(place: Place, monitors: u32) -> Night {
+        let store = place.open().await;
         store.install(EVENING, "key", b"check").await.unwrap();
         store
             .create_channel(EVENING, DEFAULT_PROJECT, &channel("people", true))
@@ -106,7 +111,7 @@ impl Night {
             now: EVENING,
             keys: 0,
             messages: Vec::new(),
-            _directory: directory,
+            _place: place,
         }
     }
 
@@ -249,9 +254,10 @@ fn names(messages: &[Message]) -> BTreeSet<&str> {
         .collect()
 }
 
-#[tokio::test]
-async fn three_hundred_down_within_ten_seconds_are_six_messages_and_the_night_has_reminders_only() {
-    let mut night = Night::of(300).await;
+async fn three_hundred_down_within_ten_seconds_are_six_messages_and_the_night_has_reminders_only(
+    place: Place,
+) {
+    let mut night = Night::of(place, 300).await;
     for second in 0..10_u32 {
         let those = second * 30 + 1..second * 30 + 31;
         night.report(those, Signal::Fail).await;
@@ -289,9 +295,8 @@ async fn three_hundred_down_within_ten_seconds_are_six_messages_and_the_night_ha
     assert!(night.taken().is_empty(), "it is over");
 }
 
-#[tokio::test]
-async fn a_window_over_the_night_holds_reminders_back_too() {
-    let mut night = Night::of(2).await;
+async fn a_window_over_the_night_holds_reminders_back_too(place: Place) {
+    let mut night = Night::of(place, 2).await;
     night.report(1..2, Signal::Fail).await;
     let window = Window {
         name: "patch night".to_owned(),

@@ -1,15 +1,21 @@
 //! What is forgotten, and what of it stays readable.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 
 use systole_core::engine::{MonitorId, Position, Reached, Vector};
 use systole_core::heartbeat::{Checkin, Signal};
 use systole_core::outage::Silence;
-use systole_core::time::Time;
+use systole_core::time::{Span, Time};
 use systole_store::Store;
 use systole_store::log::Batch;
 use systole_store::record::{BatchPacker, CheckinRecord, Method};
+
+use crate::Place;
+
+on_both!(
+    old_rows_go_and_each_last_and_last_failing_check_in_stays_readable,
+    what_a_start_needs_and_what_is_young_is_not_dropped,
+);
 
 const ONE: MonitorId = 1;
 const TWO: MonitorId = 2;
@@ -37,8 +43,8 @@ const ROWS: [(i64, &[Said]); 5] = [
     (500, &[]),
 ];
 
-async fn filled(directory: &std::path::Path) -> (Store, u32) {
-    let store = Store::open(directory).await.unwrap();
+async fn filled(place: &Place) -> (Store, u32) {
+    let store = place.open().await;
     let stream = store
         .open_stream("test", Time::from_seconds(0))
         .await
@@ -81,6 +87,8 @@ async fn filled(directory: &std::path::Path) -> (Store, u32) {
         };
         store.append(&batch, || at).await.unwrap();
     }
+    // PostgreSQL has stamped them by its own clock.
+    place.execute(&["UPDATE log SET put = at"]).await;
     (store, stream)
 }
 
@@ -115,10 +123,8 @@ async fn bodies(store: &Store, monitor: MonitorId, newest: Position) -> Vec<Stri
         .collect()
 }
 
-#[tokio::test]
-async fn old_rows_go_and_each_last_and_last_failing_check_in_stays_readable() {
-    let directory = tempfile::tempdir().unwrap();
-    let (store, stream) = filled(directory.path()).await;
+async fn old_rows_go_and_each_last_and_last_failing_check_in_stays_readable(place: Place) {
+    let (store, stream) = filled(&place).await;
     let (one, two) = (Position::new(stream, 4), Position::new(stream, 3));
     let all = ["last of one", "between", "last failure", "first failure"];
     assert_eq!(bodies(&store, ONE, one).await, all);
@@ -163,7 +169,7 @@ async fn old_rows_go_and_each_last_and_last_failing_check_in_stays_readable() {
     );
     drop(store);
 
-    let store = Store::open(directory.path()).await.unwrap();
+    let store = place.open().await;
     assert_eq!(
         bodies(&store, ONE, one).await,
         ["last of one", "last failure"],
@@ -178,10 +184,8 @@ async fn old_rows_go_and_each_last_and_last_failing_check_in_stays_readable() {
     assert_eq!(bodies(&store, TWO, two).await, [""; 0]);
 }
 
-#[tokio::test]
-async fn what_a_start_needs_and_what_is_young_is_not_dropped() {
-    let directory = tempfile::tempdir().unwrap();
-    let (store, stream) = filled(directory.path()).await;
+async fn what_a_start_needs_and_what_is_young_is_not_dropped(place: Place) {
+    let (store, stream) = filled(&place).await;
     let old = Some(Time::from_seconds(1_000));
     for (older_than, below, limit, expected) in [
         (
@@ -204,14 +208,19 @@ async fn what_a_start_needs_and_what_is_young_is_not_dropped() {
             .unwrap();
         assert_eq!(dropped, expected, "{older_than:?} {below:?} {limit}");
     }
-    // The next start closes the stream behind its last row.
+    // Who closes the stream, at the next start or among other replicas, does so behind its last row.
     drop(store);
-    let store = Store::open(directory.path()).await.unwrap();
+    let store = place.open().await;
     let next = store
         .open_stream("next", Time::from_seconds(2_000))
         .await
         .unwrap();
     assert!(next > stream);
+    if store.is_shared() {
+        let silent = Span::from_seconds(15);
+        let closed = store.close_silent_streams(silent).await.unwrap();
+        assert!(closed.contains(&stream), "{closed:?}");
+    }
     assert!(
         store.row_body(stream, 6).await.unwrap().is_some(),
         "the end marker stands after the last row"

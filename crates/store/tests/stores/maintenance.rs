@@ -1,11 +1,17 @@
 //! Windows as they are stored, read back and handed to a decision.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use systole_core::engine::{Action, CONFIGURATION, Record};
 use systole_core::maintenance::{LabelSelector, Recurrence, Selector, When, Window, Windows};
 use systole_core::time::{Span, Time};
 use systole_store::maintenance::MaintenanceFields;
 use systole_store::{DEFAULT_PROJECT, Error, Store};
+
+use crate::Place;
+
+on_both!(
+    what_is_stored_is_read_back_and_every_change_is_a_log_entry,
+    a_decision_reads_the_windows_that_are_not_over,
+);
 
 const NOW: Time = Time::from_seconds(1_000_000);
 
@@ -41,16 +47,14 @@ fn sundays() -> When {
     When::Recurring(Box::new(rule.unwrap()))
 }
 
-async fn store(directory: &std::path::Path) -> Store {
-    let store = Store::open(directory).await.unwrap();
+async fn store(place: &Place) -> Store {
+    let store = place.open().await;
     store.install(NOW, "key", b"check").await.unwrap();
     store
 }
 
-#[tokio::test]
-async fn what_is_stored_is_read_back_and_every_change_is_a_log_entry() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = store(directory.path()).await;
+async fn what_is_stored_is_read_back_and_every_change_is_a_log_entry(place: Place) {
+    let store = store(&place).await;
     for (i, when) in [once(0, 3_600), sundays()].into_iter().enumerate() {
         let given = fields(&format!("window {i}"), when);
         let (id, row) = store
@@ -130,10 +134,8 @@ async fn what_is_stored_is_read_back_and_every_change_is_a_log_entry() {
     );
 }
 
-#[tokio::test]
-async fn a_decision_reads_the_windows_that_are_not_over() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = store(directory.path()).await;
+async fn a_decision_reads_the_windows_that_are_not_over(place: Place) {
+    let store = store(&place).await;
     let mut ended = fields("ended", once(0, 3_600));
     ended.window.ended_at = Some(NOW + Span::from_seconds(60));
     let all = [

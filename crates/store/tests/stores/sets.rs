@@ -1,14 +1,19 @@
 //! Which set of documents owns what, and databases from before there were sets.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
 
-use sqlx::{Connection as _, SqliteConnection};
 use systole_core::heartbeat::Settings;
 use systole_core::schedule::Schedule;
 use systole_core::time::{Span, Time};
 use systole_store::monitors::{MonitorFields, MonitorFilter, StoredToken};
 use systole_store::{DEFAULT_PROJECT, Store};
+
+use crate::Place;
+
+on_both!(
+    monitors_of_one_set_are_found_and_a_change_may_move_them,
+    what_was_made_before_there_were_sets_belongs_to_none,
+);
 
 fn monitor(name: &str, set: Option<&str>) -> (MonitorFields, StoredToken) {
     let schedule = Schedule::Every(Span::from_seconds(3_600));
@@ -41,10 +46,8 @@ async fn names(store: &Store, set: Option<&str>) -> Vec<String> {
     rows.into_iter().map(|row| row.fields.name).collect()
 }
 
-#[tokio::test]
-async fn monitors_of_one_set_are_found_and_a_change_may_move_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).await.unwrap();
+async fn monitors_of_one_set_are_found_and_a_change_may_move_them(place: Place) {
+    let store = place.open().await;
     let now = Time::from_seconds(1);
     store.install(now, "key", b"check").await.unwrap();
     let monitors = [
@@ -74,10 +77,8 @@ async fn monitors_of_one_set_are_found_and_a_change_may_move_them() {
     assert!(names(&store, Some("two")).await.is_empty());
 }
 
-#[tokio::test]
-async fn what_was_made_before_there_were_sets_belongs_to_none() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).await.unwrap();
+async fn what_was_made_before_there_were_sets_belongs_to_none(place: Place) {
+    let store = place.open().await;
     let now = Time::from_seconds(1);
     store.install(now, "key", b"check").await.unwrap();
     store
@@ -86,21 +87,15 @@ async fn what_was_made_before_there_were_sets_belongs_to_none() {
         .unwrap();
     drop(store);
     // The database as the migration found it.
-    let url = format!("sqlite://{}", directory.path().join("systole.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    for statement in [
-        "ALTER TABLE monitor DROP COLUMN set_name",
-        "ALTER TABLE channel DROP COLUMN set_name",
-        "ALTER TABLE maintenance DROP COLUMN set_name",
-        "DELETE FROM _sqlx_migrations WHERE version IN (2, 5)",
-    ] {
-        sqlx::query(statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-    }
-    connection.close().await.unwrap();
-    let store = Store::open(directory.path()).await.unwrap();
+    place
+        .execute(&[
+            "ALTER TABLE monitor DROP COLUMN set_name",
+            "ALTER TABLE channel DROP COLUMN set_name",
+            "ALTER TABLE maintenance DROP COLUMN set_name",
+            "DELETE FROM _sqlx_migrations WHERE version IN (2, 5)",
+        ])
+        .await;
+    let store = place.open().await;
     assert_eq!(names(&store, None).await, ["a"]);
     assert!(names(&store, Some("default")).await.is_empty());
 }
