@@ -26,6 +26,9 @@ const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7319412266083)";
 /// The migrator prepares statements by names that another process may have left on the same connection of a pooler.
 const FORGET: &str = "DEALLOCATE ALL";
 
+/// That the migrator's table is there already is no news.
+const QUIET: &str = "SET LOCAL client_min_messages = warning";
+
 /// How long somebody waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -166,7 +169,7 @@ async fn migrate(connection: &mut PgConnection, place: &str) -> Result<(), Error
         .map_err(attempted())?
         .get(0);
     new_enough(&version)?;
-    for statement in [MIGRATING, FORGET] {
+    for statement in [QUIET, MIGRATING, FORGET] {
         sqlx::raw_sql(statement)
             .execute(&mut *transaction)
             .await
