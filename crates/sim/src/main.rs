@@ -22,6 +22,9 @@ struct Arguments {
     /// Run this seed alone and say every step.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many replicas; one to three, by the seed, where not said.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    replicas: Option<u8>,
     /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found.
     #[arg(long, value_name = "NAME|each")]
     rules_off: Option<String>,
@@ -75,18 +78,23 @@ impl Arguments {
         if rules.off().is_none() && self.on_sqlite(seed) {
             systole_sim::run_on_sqlite(seed, self.directory.as_deref(), trace)
         } else {
-            systole_sim::run(seed, rules, trace)
+            systole_sim::run(seed, rules, self.replicas.map(usize::from), trace)
         }
     }
 }
 
 /// How to see a seed again.
-fn again(seed: u64, rules: Rules, sqlite_every: u64) -> String {
+fn again(seed: u64, rules: Rules, arguments: &Arguments) -> String {
     let off = rules
         .off()
         .map(|rule| format!(" --rules-off {rule}"))
         .unwrap_or_default();
-    format!("systole-sim --seed {seed} --sqlite-every {sqlite_every}{off}")
+    let replicas = arguments
+        .replicas
+        .map(|replicas| format!(" --replicas {replicas}"))
+        .unwrap_or_default();
+    let sqlite_every = arguments.sqlite_every;
+    format!("systole-sim --seed {seed} --sqlite-every {sqlite_every}{replicas}{off}")
 }
 
 fn one(arguments: &Arguments, seed: u64, rules: Rules) -> bool {
@@ -130,10 +138,7 @@ fn seeds(
                     results.0.add(&outcome.stats);
                     if let Some(broken) = outcome.broken {
                         if progress {
-                            eprintln!(
-                                "seed {seed}: {broken}\n  {}",
-                                again(seed, rules, arguments.sqlite_every)
-                            );
+                            eprintln!("seed {seed}: {broken}\n  {}", again(seed, rules, arguments));
                         }
                         results.1.push((seed, broken));
                         stop.fetch_or(first_only, Ordering::Relaxed);
@@ -182,7 +187,7 @@ fn all_rules(arguments: &Arguments) -> bool {
     for (seed, broken) in &found {
         say(&format!(
             "seed {seed}: {broken}\n  {}",
-            again(*seed, Rules::default(), arguments.sqlite_every)
+            again(*seed, Rules::default(), arguments)
         ));
     }
     found.is_empty()
@@ -195,7 +200,7 @@ fn without_each(arguments: &Arguments, rules: &[Rule]) -> bool {
         let (_, found) = seeds(arguments, off, false, true);
         match found.first() {
             Some((seed, broken)) => {
-                let command = again(*seed, off, arguments.sqlite_every);
+                let command = again(*seed, off, arguments);
                 say(&format!(
                     "{rule} ({}): found by seed {seed}\n  {broken}\n  {command}",
                     rule.without()
