@@ -625,7 +625,9 @@ impl Engine {
         let judges = after
             .as_ref()
             .is_some_and(|monitor| judges(monitor, &input, &self.outages));
-        let is_early = after.is_none() && !input.creates() && id as usize >= self.places.len();
+        let is_early = after.is_none()
+            && id as usize >= self.places.len()
+            && matches!(input, Input::Checkin(..));
         let (events, exists) = apply(&mut after, &input, &self.outages, &mut next);
         let deleted = exists && after.is_none();
         if events.is_empty() && !deleted && !judges && !is_early {
@@ -755,7 +757,8 @@ impl Engine {
 
     /// Decides at `now`, the clock read before the head read whose rows have just been observed.
     ///
-    /// Changes nothing in memory but the order of timers; [`Engine::install`] does, after the commit.
+    /// Changes nothing in memory but the order of timers; [`Engine::install`] does, after the commit. What waited for the
+    /// creation of its monitor is dropped where the head read had none: that monitor was deleted long ago.
     pub fn decide(&mut self, now: Time) -> Option<Decision> {
         let held = self.held_since(now).unwrap_or(Time::NEVER);
         let ids = self.ripe(now, DECISION_MAX);
@@ -763,10 +766,18 @@ impl Engine {
             return None;
         }
         let mut next = self.next_incident;
-        let changes = ids
-            .into_iter()
-            .map(|id| self.decide_one(id, now.min(held), &mut next))
-            .collect();
+        let mut changes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let change = self.decide_one(id, now.min(held), &mut next);
+            if change.after.is_none() && self.place(id).is_none() && change.events.is_empty() {
+                self.backlog.remove(&id);
+            } else {
+                changes.push(change);
+            }
+        }
+        if changes.is_empty() {
+            return None;
+        }
         Some(Decision {
             cut: self.version + 1,
             now,

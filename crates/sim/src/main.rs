@@ -10,7 +10,7 @@ use clap::Parser;
 use systole_sim::{Broken, Outcome, Rule, Rules, Stats};
 
 /// The deterministic simulation of Systole's engine.
-#[derive(Parser)]
+#[derive(Parser, Clone)]
 #[command(version)]
 struct Arguments {
     /// How many seeds to run; with --rules-off, how many at most for each rule.
@@ -25,7 +25,8 @@ struct Arguments {
     /// How many replicas; one to three, by the seed, where not said.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     replicas: Option<u8>,
-    /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found.
+    /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found, with three replicas
+    /// and with one unless --replicas says how many.
     #[arg(long, value_name = "NAME|each")]
     rules_off: Option<String>,
     /// Every so many seeds, one runs on a real database (`SQLite`); 0 for none.
@@ -194,29 +195,32 @@ fn all_rules(arguments: &Arguments) -> bool {
 }
 
 fn without_each(arguments: &Arguments, rules: &[Rule]) -> bool {
+    let numbers = arguments.replicas.map_or(vec![3, 1], |replicas| vec![replicas]);
     let mut all = true;
     for rule in rules {
-        let off = Rules::without(*rule);
-        let (_, found) = seeds(arguments, off, false, true);
-        match found.first() {
-            Some((seed, broken)) => {
-                let command = again(*seed, off, arguments);
-                say(&format!(
-                    "{rule} ({}): found by seed {seed}\n  {broken}\n  {command}",
-                    rule.without()
-                ));
-            }
-            None => {
-                all = false;
-                say(&format!(
-                    "{rule} ({}): NOT found by {} seeds",
-                    rule.without(),
-                    arguments.seeds
-                ));
-            }
+        for replicas in &numbers {
+            let arguments = Arguments {
+                replicas: Some(*replicas),
+                ..arguments.clone()
+            };
+            all &= is_missed(&arguments, *rule, *replicas);
         }
     }
     all
+}
+
+/// Whether a promise is broken without this rule.
+fn is_missed(arguments: &Arguments, rule: Rule, replicas: u8) -> bool {
+    let off = Rules::without(rule);
+    let (_, found) = seeds(arguments, off, false, true);
+    let what = format!("{rule}, {replicas} replicas ({})", rule.without());
+    let Some((seed, broken)) = found.first() else {
+        say(&format!("{what}: NOT found by {} seeds", arguments.seeds));
+        return false;
+    };
+    let command = again(*seed, off, arguments);
+    say(&format!("{what}: found by seed {seed}\n  {broken}\n  {command}"));
+    true
 }
 
 fn table(stats: &Stats) {
