@@ -195,7 +195,9 @@ fn all_rules(arguments: &Arguments) -> bool {
 }
 
 fn without_each(arguments: &Arguments, rules: &[Rule]) -> bool {
-    let numbers = arguments.replicas.map_or(vec![3, 1], |replicas| vec![replicas]);
+    let numbers = arguments
+        .replicas
+        .map_or(vec![3, 1], |replicas| vec![replicas]);
     let mut all = true;
     for rule in rules {
         for replicas in &numbers {
@@ -219,7 +221,9 @@ fn is_missed(arguments: &Arguments, rule: Rule, replicas: u8) -> bool {
         return false;
     };
     let command = again(*seed, off, arguments);
-    say(&format!("{what}: found by seed {seed}\n  {broken}\n  {command}"));
+    say(&format!(
+        "{what}: found by seed {seed}\n  {broken}\n  {command}"
+    ));
     true
 }
 

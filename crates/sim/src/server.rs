@@ -12,6 +12,10 @@ use crate::world::{Answer, Call, Event, Heard, Lane, MS, Open, Request, S, World
 /// A transaction whose client says nothing for so long is rolled back.
 const IDLE: i64 = S;
 
+/// An append that has not begun by then never does: it must not outlive its twin, which retention drops after half a minute.
+/// (The real one ends by its connection's time-out; the log is kept for an hour.)
+const APPEND_LIVES: i64 = 10 * S;
+
 impl World {
     /// Sends a statement; answers its ticket.
     pub fn call(&mut self, process: usize, lane: Lane, request: Request) -> u64 {
@@ -82,9 +86,13 @@ impl World {
         let cut = self.cut_until(call.process);
         if cut > self.now {
             if self.rng.chance(self.weather.late) {
-                self.stats.late_statements += 1;
                 let late = cut + self.rng.between(0, 4 * S);
-                self.at(late, Event::Arrive(call));
+                let lives = late - call.sent <= APPEND_LIVES
+                    || !matches!(call.request, Request::Append(..));
+                if lives {
+                    self.stats.late_statements += 1;
+                    self.at(late, Event::Arrive(call));
+                }
             }
             return;
         }
