@@ -347,7 +347,7 @@ impl World {
     pub fn new(seed: u64, rules: Rules, replicas: Option<usize>, trace: bool) -> World {
         let mut rng = Random::new(seed);
         let replicas = replicas.unwrap_or(1 + usize::try_from(seed % 3).unwrap_or(0));
-        let is_shared = replicas > 1 || seed / 3 % 4 == 0;
+        let is_shared = replicas > 1 || (seed / 3).is_multiple_of(4);
         let stormy = rng.between(0, 3).cast_unsigned();
         let weather = Weather {
             lost: 3 + 8 * stormy,
