@@ -22,6 +22,7 @@ pub mod record;
 pub mod retention;
 mod settings;
 mod sql;
+pub mod standby;
 mod state;
 
 pub use db::{Session, Store};
