@@ -57,7 +57,7 @@ impl Database {
         self.url.as_str()
     }
 
-    /// Where it is behind a pooler that gives a session away after every transaction. It is PgBouncer, started if need be.
+    /// Where it is behind a pooler that gives a session away after every transaction. It is `PgBouncer`, started if need be.
     pub fn pooled_url(&self) -> String {
         static POOLER: OnceLock<Result<Url, String>> = OnceLock::new();
         let pooler = POOLER.get_or_init(|| {
