@@ -29,6 +29,9 @@ const MIGRATING: &str = "SELECT pg_advisory_xact_lock(7319412266083)";
 /// The migrator prepares statements by names that another process may have left on the same connection of a pooler.
 const FORGET: &str = "DEALLOCATE ALL";
 
+/// An append whose process is gone must not wait until its stream is forgotten, and then be carried out.
+const APPENDING: (&str, &str) = ("statement_timeout", "10s");
+
 /// How long somebody waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -94,9 +97,15 @@ impl Shared {
         };
         let pool = waits(PgPoolOptions::new().max_connections(12));
         let appending = waits(PgPoolOptions::new().max_connections(2).min_connections(1));
+        // A pooler would not pass it on.
+        let bounded = if is_pooled {
+            options.clone()
+        } else {
+            options.clone().options([APPENDING])
+        };
         Ok(Shared {
-            pool: pool.connect_lazy_with(options.clone()),
-            appending: appending.connect_lazy_with(options),
+            pool: pool.connect_lazy_with(options),
+            appending: appending.connect_lazy_with(bounded),
             place,
             is_pooled,
         })
