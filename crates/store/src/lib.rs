@@ -7,6 +7,7 @@
 pub mod backup;
 mod bytes;
 pub mod channels;
+pub mod copy;
 mod db;
 pub mod decide;
 pub mod deliveries;
