@@ -5,6 +5,7 @@ mod api;
 mod bare;
 mod bench;
 mod histogram;
+mod history;
 mod instructions;
 mod kill;
 mod load;
@@ -36,6 +37,8 @@ enum Command {
     Alerts(alerts::Options),
     /// Kill -9 under load: acknowledged, found, lost
     Kill(kill::Options),
+    /// What a year of history takes, and how fast it is read
+    History(history::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ping(options) => ping::run(options),
         Command::Alerts(options) => alerts::run(options),
         Command::Kill(options) => kill::run(options),
+        Command::History(options) => history::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {

@@ -64,6 +64,8 @@ pub struct Metrics {
     loop_failures: Family<LoopLabel, Gauge>,
     clock_steps: Gauge,
     outages: Gauge,
+    history_lag_rows: Gauge,
+    history_lag_seconds: Gauge,
     database_bytes: Gauge,
     wal_bytes: Gauge,
 }
@@ -109,6 +111,8 @@ impl Metrics {
             loop_failures: Family::default(),
             clock_steps: Gauge::default(),
             outages: Gauge::default(),
+            history_lag_rows: Gauge::default(),
+            history_lag_seconds: Gauge::default(),
             database_bytes: Gauge::default(),
             wal_bytes: Gauge::default(),
         };
@@ -236,6 +240,16 @@ impl Metrics {
             self.outages.clone(),
         );
         r.register(
+            "history_lag_rows",
+            "Rows of the log that are not in history yet",
+            self.history_lag_rows.clone(),
+        );
+        r.register(
+            "history_lag_seconds",
+            "Age of the oldest of them",
+            self.history_lag_seconds.clone(),
+        );
+        r.register(
             "database_bytes",
             "Size of the database file",
             self.database_bytes.clone(),
@@ -297,6 +311,13 @@ impl Metrics {
                 .set(i64::try_from(health.failures).unwrap_or(i64::MAX));
         }
         self.clock_steps.set(app.clock.steps());
+        if let Ok(lag) = app.store.history_lag().await {
+            self.history_lag_rows.set(lag.rows);
+            self.history_lag_seconds.set(
+                lag.oldest
+                    .map_or(0, |oldest| now.since(oldest).as_seconds()),
+            );
+        }
         if let Ok(bytes) = app.store.database_bytes().await {
             self.database_bytes
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));

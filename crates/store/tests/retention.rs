@@ -1,219 +1,127 @@
-//! What is forgotten, and what of it stays readable.
+//! What of the log is dropped, and what a start or history still needs.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::sync::Arc;
+#[path = "history/stores.rs"]
+mod stores;
 
-use systole_core::engine::{MonitorId, Position, Reached, Vector};
-use systole_core::heartbeat::{Checkin, Signal};
-use systole_core::outage::Silence;
-use systole_core::time::Time;
-use systole_store::Store;
-use systole_store::log::Batch;
-use systole_store::record::{BatchPacker, CheckinRecord, Method};
+use stores::{A, HOUR, Told, both, minutes};
+use systole_core::engine::Engine;
+use systole_core::heartbeat::Signal;
+use systole_store::retention::LogBounds;
 
-const ONE: MonitorId = 1;
-const TWO: MonitorId = 2;
-
-/// One row: who says what, and which of their rows came before.
-type Said = (MonitorId, Signal, &'static str, u64);
-
-const ROWS: [(i64, &[Said]); 5] = [
-    (
-        100,
-        &[
-            (ONE, Signal::Fail, "first failure", 0),
-            (TWO, Signal::Fail, "forgotten", 0),
-        ],
-    ),
-    (200, &[(ONE, Signal::Exit(3), "last failure", 1)]),
-    (
-        300,
-        &[
-            (ONE, Signal::Success, "between", 2),
-            (TWO, Signal::Success, "last of two", 1),
-        ],
-    ),
-    (400, &[(ONE, Signal::Success, "last of one", 3)]),
-    (500, &[]),
-];
-
-async fn filled(directory: &std::path::Path) -> (Store, u32) {
-    let store = Store::open(directory).await.unwrap();
-    let stream = store
-        .open_stream("test", Time::from_seconds(0))
-        .await
-        .unwrap();
-    for (index, (seconds, said)) in ROWS.iter().enumerate() {
-        let at = Time::from_seconds(*seconds);
-        let mut packer = BatchPacker::new(at);
-        for (monitor, signal, body, before) in *said {
-            packer.push(&CheckinRecord {
-                monitor: *monitor,
-                checkin: Checkin {
-                    at,
-                    signal: *signal,
-                    run: None,
-                },
-                previous: if *before == 0 {
-                    Position::NONE
-                } else {
-                    Position::new(stream, *before)
-                },
-                method: Method::Post,
-                source: None,
-                user_agent: Arc::from("test"),
-                message: String::new(),
-                body: body.as_bytes().to_vec(),
-                body_truncated: false,
-            });
+/// Folds the log and stores the states: rows before that are not needed by a start.
+async fn swept(told: &Told<'_>) {
+    let booted = told.store.boot().await.unwrap();
+    let (mut engine, mut settings) = (Engine::boot(booted.boot), booted.settings);
+    loop {
+        let rows = told.store.tail(engine.vector(), 1_000).await.unwrap();
+        if rows.is_empty() {
+            break;
         }
-        let body = if said.is_empty() {
-            Vec::new()
-        } else {
-            packer.finish()
-        };
-        let batch = Batch {
-            stream,
-            seq: index as u64 + 1,
-            at,
-            count: said.len(),
-            body,
-        };
-        store.append(&batch, || at).await.unwrap();
-    }
-    (store, stream)
-}
-
-/// The state is stored up to this row, so that what is before it is needed no more.
-fn stored_up_to(stream: u32, seq: u64) -> Vector {
-    let at = Time::from_seconds(0);
-    [(
-        stream,
-        Reached {
-            seq,
-            silence: Silence::opened(at),
-            put: at,
-            ended: false,
-        },
-    )]
-    .into()
-}
-
-/// The last check-in of each, and the last failing one of the first.
-fn kept(stream: u32) -> impl Fn(MonitorId, Position) -> bool {
-    move |monitor, position| {
-        [(ONE, 4), (ONE, 2), (TWO, 3)].contains(&(monitor, position.seq()))
-            && position.stream() == stream
-    }
-}
-
-async fn bodies(store: &Store, monitor: MonitorId, newest: Position) -> Vec<String> {
-    let found = store.checkins(monitor, newest, 100).await.unwrap();
-    found
-        .into_iter()
-        .map(|found| String::from_utf8(found.record.body).unwrap())
-        .collect()
-}
-
-#[tokio::test]
-async fn old_rows_go_and_each_last_and_last_failing_check_in_stays_readable() {
-    let directory = tempfile::tempdir().unwrap();
-    let (store, stream) = filled(directory.path()).await;
-    let (one, two) = (Position::new(stream, 4), Position::new(stream, 3));
-    let all = ["last of one", "between", "last failure", "first failure"];
-    assert_eq!(bodies(&store, ONE, one).await, all);
-
-    let dropped = store
-        .drop_log(
-            Some(Time::from_seconds(350)),
-            &stored_up_to(stream, 5),
-            100,
-            kept(stream),
-        )
-        .await;
-    assert_eq!(dropped.unwrap(), 3);
-    assert_eq!(
-        bodies(&store, ONE, one).await,
-        ["last of one", "last failure"]
-    );
-    assert_eq!(bodies(&store, TWO, two).await, ["last of two"]);
-
-    // Everything of it is there, not the text alone.
-    let found = store.checkins(ONE, one, 100).await.unwrap();
-    assert_eq!(found[1].position, Position::new(stream, 2));
-    let record = &found[1].record;
-    assert_eq!(
-        record.checkin,
-        Checkin {
-            at: Time::from_seconds(200),
-            signal: Signal::Exit(3),
-            run: None
+        for row in &rows {
+            engine.observe(row).unwrap();
         }
-    );
-    assert_eq!((record.method, &*record.user_agent), (Method::Post, "test"));
-
-    // The newest row is the last of its stream; the first one's last check-in goes with the log and is kept.
-    let dropped = store
-        .drop_log(None, &stored_up_to(stream, 5), 100, kept(stream))
-        .await;
-    assert_eq!(dropped.unwrap(), 1);
-    assert_eq!(
-        bodies(&store, ONE, one).await,
-        ["last of one", "last failure"]
-    );
-    drop(store);
-
-    let store = Store::open(directory.path()).await.unwrap();
-    assert_eq!(
-        bodies(&store, ONE, one).await,
-        ["last of one", "last failure"],
-        "after a restart"
-    );
-    // A newer failure takes the place of the former.
-    store
-        .drop_kept(|monitor, position| (monitor, position) == (ONE, one))
-        .await
-        .unwrap();
-    assert_eq!(bodies(&store, ONE, one).await, ["last of one"]);
-    assert_eq!(bodies(&store, TWO, two).await, [""; 0]);
-}
-
-#[tokio::test]
-async fn what_a_start_needs_and_what_is_young_is_not_dropped() {
-    let directory = tempfile::tempdir().unwrap();
-    let (store, stream) = filled(directory.path()).await;
-    let old = Some(Time::from_seconds(1_000));
-    for (older_than, below, limit, expected) in [
-        (
-            Some(Time::from_seconds(100)),
-            stored_up_to(stream, 5),
-            100,
-            0,
-        ),
-        (old, Vector::new(), 100, 0),
-        (old, stored_up_to(stream + 1, 5), 100, 0),
-        (old, stored_up_to(stream, 1), 100, 0),
-        (old, stored_up_to(stream, 2), 100, 1),
-        (old, stored_up_to(stream, 5), 1, 1),
-        (old, stored_up_to(stream, 5), 100, 2),
-        (old, stored_up_to(stream, 5), 100, 0),
-    ] {
-        let dropped = store
-            .drop_log(older_than, &below, limit, kept(stream))
+    }
+    engine.begin_pass();
+    while let Some(chunk) = engine.sweep(100) {
+        told.store
+            .sweep(told.epoch, &chunk, &mut settings)
             .await
             .unwrap();
-        assert_eq!(dropped, expected, "{older_than:?} {below:?} {limit}");
+        engine.swept(&chunk);
     }
-    // The next start closes the stream behind its last row.
-    drop(store);
-    let store = Store::open(directory.path()).await.unwrap();
-    let next = store
-        .open_stream("next", Time::from_seconds(2_000))
-        .await
-        .unwrap();
-    assert!(next > stream);
-    assert!(
-        store.row_body(stream, 6).await.unwrap().is_some(),
-        "the end marker stands after the last row"
-    );
+}
+
+async fn rows(told: &Told<'_>) -> Vec<u64> {
+    let mut found = Vec::new();
+    for seq in 1..=8 {
+        if told
+            .store
+            .row_body(told.stream(), seq)
+            .await
+            .unwrap()
+            .is_some()
+        {
+            found.push(seq);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn rows_go_once_neither_a_start_nor_history_needs_them() {
+    for place in both() {
+        let mut told = place.open().await;
+        for hour in 0..4 {
+            told.row(&[(hour * HOUR, Signal::Success, None)]).await;
+        }
+        let drop = async |told: &Told<'_>, bounds: &LogBounds| {
+            told.store.drop_log(bounds, 100).await.unwrap()
+        };
+        let seen = told.store.log_bounds().await.unwrap();
+        assert_eq!(drop(&told, &seen).await, 0, "{place}: nothing is stored");
+        swept(&told).await;
+        let seen = told.store.log_bounds().await.unwrap();
+        assert_eq!(drop(&told, &seen).await, 0, "{place}: not in history");
+        told.write_all().await;
+        let seen = told.store.log_bounds().await.unwrap();
+        told.row(&[(4 * HOUR, Signal::Success, None)]).await;
+        told.write_all().await;
+        swept(&told).await;
+        assert!(drop(&told, &seen).await >= 3, "{place}");
+        assert_eq!(
+            rows(&told).await,
+            [4, 5],
+            "{place}: as far as was seen, but for the last row"
+        );
+        assert_eq!(
+            drop(&told, &seen).await,
+            0,
+            "{place}: nothing is left to do"
+        );
+        let found = told.store.checkins(told.monitor, None, 9).await.unwrap();
+        assert_eq!(found.len(), 5, "{place}: history has them");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_has_ended_goes_as_a_whole_after_history_has_read_it() {
+    for place in both() {
+        let mut told = place.open().await;
+        told.row(&[(0, Signal::Success, None)]).await;
+        let former = told.stream();
+        // The next process closes it and folds it, history comes later.
+        let mut told = told.again(&place).await;
+        told.close(former).await;
+        told.row(&[(60, Signal::Success, None)]).await;
+        swept(&told).await;
+        swept(&told).await;
+        let seen = told.store.log_bounds().await.unwrap();
+        told.store.drop_log(&seen, 100).await.unwrap();
+        assert!(
+            told.store.row_body(former, 1).await.unwrap().is_some(),
+            "{place}: history has not read it"
+        );
+        told.write_all().await;
+        let seen = told.store.log_bounds().await.unwrap();
+        told.store.drop_log(&seen, 100).await.unwrap();
+        assert!(
+            told.store.row_body(former, 1).await.unwrap().is_none(),
+            "{place}"
+        );
+        assert!(
+            told.store
+                .row_body(told.stream(), 1)
+                .await
+                .unwrap()
+                .is_some(),
+            "{place}: the open one has its last row"
+        );
+        let found = told.store.checkins(told.monitor, None, 9).await.unwrap();
+        assert_eq!(found.len(), 2, "{place}");
+        told.row(&[(120, Signal::Success, None)]).await;
+        told.write_all().await;
+        let found = told.store.checkins(told.monitor, None, 9).await.unwrap();
+        assert_eq!(found[0].record.checkin.at, minutes(2), "{place}: {A}");
+    }
 }
