@@ -12,8 +12,29 @@ use systole_core::heartbeat::Signal;
 use systole_core::history::Rollup;
 use systole_core::time::{Span, Time};
 use systole_store::Error;
+use systole_store::history::FoundCheckin;
 use systole_store::history::forget::Keep;
 use systole_store::history::rolled::Resolution;
+
+/// The seconds since the beginning.
+fn second(found: &FoundCheckin) -> (i64, Option<i64>) {
+    let at = found.record.checkin.at.since(A).as_seconds();
+    (at, found.duration.map(Span::as_seconds))
+}
+
+/// Says where two lists part, not all of them.
+fn assert_same<T: PartialEq + std::fmt::Debug>(found: &[T], expected: &[T], what: &str) {
+    let apart = (0..found.len().max(expected.len())).find(|n| found.get(*n) != expected.get(*n));
+    if let Some(n) = apart {
+        panic!(
+            "{what}: {} and {} items; the one at {n} is {:?} instead of {:?}",
+            found.len(),
+            expected.len(),
+            found.get(n),
+            expected.get(n)
+        );
+    }
+}
 
 /// What was said, newest first, and how long the run took that it ended.
 async fn said(told: &Told<'_>, limit: usize) -> Vec<(i64, Option<i64>)> {
@@ -22,15 +43,7 @@ async fn said(told: &Told<'_>, limit: usize) -> Vec<(i64, Option<i64>)> {
         .checkins(told.monitor, None, limit)
         .await
         .unwrap();
-    found
-        .iter()
-        .map(|found| {
-            (
-                found.record.checkin.at.as_seconds(),
-                found.duration.map(Span::as_seconds),
-            )
-        })
-        .collect()
+    found.iter().map(second).collect()
 }
 
 #[tokio::test]
@@ -59,22 +72,22 @@ async fn reading_is_the_same_before_between_and_after_writing() {
             }
         }
         expected.reverse();
-        assert_eq!(
-            said(&told, 10_000).await,
-            expected,
-            "{place}: part of it is written"
+        assert_same(
+            &said(&told, 10_000).await,
+            &expected,
+            &format!("{place}: part of it is written"),
         );
         assert!(told.store.history_lag().await.unwrap().rows > 0, "{place}");
         told.write_all().await;
-        assert_eq!(
-            said(&told, 10_000).await,
-            expected,
-            "{place}: all of it is written"
+        assert_same(
+            &said(&told, 10_000).await,
+            &expected,
+            &format!("{place}: all of it is written"),
         );
-        assert_eq!(
-            said(&told, 50).await,
-            expected[..50],
-            "{place}: the last fifty"
+        assert_same(
+            &said(&told, 50).await,
+            &expected[..50],
+            &format!("{place}: the last fifty"),
         );
         assert_eq!(told.store.history_lag().await.unwrap().rows, 0, "{place}");
 
@@ -84,14 +97,9 @@ async fn reading_is_the_same_before_between_and_after_writing() {
             let page = told.store.checkins(told.monitor, before, 77).await.unwrap();
             let Some(last) = page.last() else { break };
             before = Some(last.place());
-            paged.extend(page.iter().map(|found| {
-                (
-                    found.record.checkin.at.as_seconds(),
-                    found.duration.map(Span::as_seconds),
-                )
-            }));
+            paged.extend(page.iter().map(second));
         }
-        assert_eq!(paged, expected, "{place}: page by page");
+        assert_same(&paged, &expected, &format!("{place}: page by page"));
     }
 }
 
@@ -149,7 +157,7 @@ async fn a_crash_between_two_batches_loses_nothing_and_doubles_nothing() {
         told.write_all().await;
         let expected: Vec<(i64, Option<i64>)> =
             (0..=500).rev().map(|minute| (minute * 60, None)).collect();
-        assert_eq!(said(&told, 10_000).await, expected, "{place}");
+        assert_same(&said(&told, 10_000).await, &expected, &format!("{place}"));
     }
 }
 

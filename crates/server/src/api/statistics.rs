@@ -59,7 +59,7 @@ const fn days(n: i64) -> Span {
 }
 
 async fn uptime(app: &App, id: MonitorId, now: Time) -> Result<Uptime, ApiError> {
-    let of = async |resolution, span: Span| -> Result<Option<f64>, ApiError> {
+    let of = async |resolution: Resolution, span: Span| -> Result<Option<f64>, ApiError> {
         // Whole periods: the first one may begin a little earlier.
         let from = floor(now - span, resolution.length());
         let periods = app.store.rollups(id, resolution, from, now).await?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use systole_core::engine::{Monitor, MonitorId, Position};
 use systole_core::heartbeat::Settings;
-use systole_core::time::{Span, Time};
+use systole_core::time::Time;
 use systole_store::Error;
 use systole_store::history::FoundCheckin;
 use systole_store::incidents::{IncidentFilter, IncidentRow};
