@@ -54,10 +54,13 @@ async fn write(app: &App, epoch: i64) -> Result<(), Error> {
         if app.stop.is_cancelled() {
             return Ok(());
         }
+        // Much may be left by a former version or a long stop: that is work, not silence.
+        app.loops.ran(Loop::History, app.now());
         pause(app, BREATH).await;
         read = app.now();
     }
     while app.store.roll_history(epoch, read).await? && !app.stop.is_cancelled() {
+        app.loops.ran(Loop::History, app.now());
         pause(app, BREATH).await;
     }
     Ok(())
