@@ -4,7 +4,7 @@
 #[path = "history/stores.rs"]
 mod stores;
 
-use stores::{A, HOUR, Told, both, minutes};
+use stores::{A, Told, both, minutes};
 use systole_core::engine::Engine;
 use systole_core::heartbeat::Signal;
 use systole_store::retention::LogBounds;
@@ -52,8 +52,8 @@ async fn rows(told: &Told<'_>) -> Vec<u64> {
 async fn rows_go_once_neither_a_start_nor_history_needs_them() {
     for place in both() {
         let mut told = place.open().await;
-        for hour in 0..4 {
-            told.row(&[(hour * HOUR, Signal::Success, None)]).await;
+        for five in 0..4 {
+            told.row(&[(five * 300, Signal::Success, None)]).await;
         }
         let drop = async |told: &Told<'_>, bounds: &LogBounds| {
             told.store.drop_log(bounds, 100).await.unwrap()
@@ -65,7 +65,7 @@ async fn rows_go_once_neither_a_start_nor_history_needs_them() {
         assert_eq!(drop(&told, &seen).await, 0, "{place}: not in history");
         told.write_all().await;
         let seen = told.store.log_bounds().await.unwrap();
-        told.row(&[(4 * HOUR, Signal::Success, None)]).await;
+        told.row(&[(4 * 300, Signal::Success, None)]).await;
         told.write_all().await;
         swept(&told).await;
         assert!(drop(&told, &seen).await >= 3, "{place}");
