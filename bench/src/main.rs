@@ -6,6 +6,7 @@ mod bare;
 mod bench;
 mod create;
 mod histogram;
+mod history;
 mod instructions;
 mod kill;
 mod load;
@@ -39,6 +40,8 @@ enum Command {
     Create(create::Options),
     /// Kill -9 under load: acknowledged, found, lost
     Kill(kill::Options),
+    /// What a year of history takes, and how fast it is read
+    History(history::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Alerts(options) => alerts::run(options),
         Command::Create(options) => create::run(options),
         Command::Kill(options) => kill::run(options),
+        Command::History(options) => history::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {

@@ -11,6 +11,7 @@
 pub mod delivery;
 pub mod engine;
 pub mod heartbeat;
+pub mod history;
 pub mod incident;
 pub mod maintenance;
 pub mod message;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use systole_core::time::Span;
+pub use systole_store::history::forget::Keep;
 
 /// What `systole serve` was told.
 #[derive(Clone)]
@@ -33,10 +33,8 @@ pub struct Config {
     pub self_heartbeat_url: Option<String>,
     /// An administrator's API token from the environment.
     pub admin_token: Option<String>,
-    /// Log rows older than this are dropped.
-    pub retention: Span,
-    /// The log may be this large.
-    pub retention_bytes: u64,
+    /// How much of people's history is kept.
+    pub keep: Keep,
     /// How much of a check-in's body is kept, in bytes.
     pub ping_body_limit: usize,
 }

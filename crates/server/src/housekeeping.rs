@@ -1,8 +1,7 @@
-//! The small loops: clock and write-ahead log, retention, the self heartbeat.
+//! The small loops: clock and write-ahead log, the self heartbeat.
 
 use std::time::Duration;
 
-use systole_core::engine::{MonitorId, Position};
 use systole_core::time::{Span, Time};
 use systole_store::Error;
 
@@ -20,15 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SHARED_EVERY: Duration = Duration::from_millis(500);
 /// Turns between two looks for streams that are silent.
 const CLOSE_TURNS: u64 = 8;
-/// Between two runs of retention.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
-/// Rows of one retention transaction, and transactions of one run.
-const CHUNK: u32 = 50;
-const CHUNKS: usize = 800;
 /// The self heartbeat is called at most this often.
 const CALL_EVERY: Duration = Duration::from_secs(60);
 
-async fn pause(app: &App, length: Duration) {
+pub(crate) async fn pause(app: &App, length: Duration) {
     tokio::select! {
         () = tokio::time::sleep(length) => {}
         () = app.stop.cancelled() => {}
@@ -112,77 +106,6 @@ async fn shared(app: &App, turn: u64) {
             }
         }
     }
-}
-
-/// Drops log rows that are older, or more, than they may be.
-pub(crate) async fn retention(app: &App) -> Result<(), &'static str> {
-    while !app.stop.is_cancelled() {
-        // One replica does it: the one that decides.
-        let outcome = if app.standing.epoch().is_some() {
-            drop_old(app).await
-        } else {
-            Ok(0)
-        };
-        match outcome {
-            Ok(dropped) => {
-                if dropped > 0 {
-                    tracing::info!(rows = dropped, "old rows of the log were dropped");
-                }
-                app.loops.healed(Loop::Retention);
-            }
-            Err(error) => {
-                if app
-                    .loops
-                    .failed(Loop::Retention, "old rows cannot be dropped")
-                {
-                    tracing::error!(error = %crate::chain(&error), "cannot drop old rows of the log");
-                }
-            }
-        }
-        app.loops.ran(Loop::Retention, app.now());
-        pause(app, RETENTION_EVERY).await;
-    }
-    Ok(())
-}
-
-async fn drop_old(app: &App) -> Result<u64, Error> {
-    let is_kept = |id: MonitorId, position: Position| {
-        app.engine
-            .read()
-            .monitor(id)
-            .is_some_and(|monitor| monitor.last == position || monitor.last_failing == position)
-    };
-    let below = app.store.checkpoint_vector().await?;
-    let mut dropped = 0;
-    let older_than = app.now() - app.config.retention;
-    for _ in 0..CHUNKS {
-        let rows = app
-            .store
-            .drop_log(Some(older_than), &below, CHUNK, is_kept)
-            .await?;
-        dropped += rows;
-        if rows < u64::from(CHUNK) || app.stop.is_cancelled() {
-            break;
-        }
-    }
-    // The file does not shrink when rows go, so the size that counts is that of what is in it.
-    if app.store.database_bytes().await? > app.config.retention_bytes {
-        for _ in 0..CHUNKS {
-            if app.store.log_bytes().await? <= app.config.retention_bytes || app.stop.is_cancelled()
-            {
-                break;
-            }
-            let rows = app.store.drop_log(None, &below, CHUNK, is_kept).await?;
-            if rows == 0 {
-                break;
-            }
-            dropped += rows;
-        }
-    }
-    if dropped > 0 {
-        app.store.drop_kept(is_kept).await?;
-    }
-    Ok(dropped)
 }
 
 /// Calls the self heartbeat's URL after full engine passes, so that our own death is noticed by whoever waits for it.

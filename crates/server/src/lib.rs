@@ -17,6 +17,7 @@ pub mod deliverer;
 pub mod doctor;
 mod engine_loop;
 pub mod health;
+mod historian;
 mod housekeeping;
 pub mod ingest;
 pub mod keys;

@@ -18,6 +18,8 @@ pub enum Loop {
     Deliverer,
     /// Moves the write-ahead log into the database file; follows the wall clock.
     Housekeeper,
+    /// Writes history behind the log, and rolls hours up.
+    History,
     /// Drops what is older than it may be.
     Retention,
     /// Calls the self heartbeat's URL.
@@ -26,11 +28,12 @@ pub enum Loop {
 
 impl Loop {
     /// Every loop.
-    pub const ALL: [Loop; 6] = [
+    pub const ALL: [Loop; 7] = [
         Loop::Writer,
         Loop::Engine,
         Loop::Deliverer,
         Loop::Housekeeper,
+        Loop::History,
         Loop::Retention,
         Loop::SelfHeartbeat,
     ];
@@ -42,6 +45,7 @@ impl Loop {
             Loop::Engine => "engine",
             Loop::Deliverer => "deliverer",
             Loop::Housekeeper => "housekeeper",
+            Loop::History => "history",
             Loop::Retention => "retention",
             Loop::SelfHeartbeat => "self_heartbeat",
         }
@@ -52,7 +56,7 @@ impl Loop {
         match self {
             Loop::Writer | Loop::Engine | Loop::Deliverer => Span::from_seconds(15),
             Loop::Housekeeper => Span::from_seconds(60),
-            Loop::Retention | Loop::SelfHeartbeat => Span::from_seconds(600),
+            Loop::History | Loop::Retention | Loop::SelfHeartbeat => Span::from_seconds(600),
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Metrics {
     loop_failures: Family<LoopLabel, Gauge>,
     clock_steps: Gauge,
     outages: Gauge,
+    history_lag_rows: Gauge,
+    history_lag_seconds: Gauge,
     database_bytes: Gauge,
     wal_bytes: Gauge,
 }
@@ -116,6 +118,8 @@ impl Metrics {
             loop_failures: Family::default(),
             clock_steps: Gauge::default(),
             outages: Gauge::default(),
+            history_lag_rows: Gauge::default(),
+            history_lag_seconds: Gauge::default(),
             database_bytes: Gauge::default(),
             wal_bytes: Gauge::default(),
         };
@@ -258,6 +262,16 @@ impl Metrics {
             self.outages.clone(),
         );
         r.register(
+            "history_lag_rows",
+            "Rows of the log that are not in history yet",
+            self.history_lag_rows.clone(),
+        );
+        r.register(
+            "history_lag_seconds",
+            "Age of the oldest of them",
+            self.history_lag_seconds.clone(),
+        );
+        r.register(
             "database_bytes",
             "Size of the database file",
             self.database_bytes.clone(),
@@ -325,6 +339,13 @@ impl Metrics {
                 .error()
                 .map_or(0.0, systole_core::time::Span::as_seconds_f64),
         );
+        if let Ok(lag) = app.store.history_lag().await {
+            self.history_lag_rows.set(lag.rows);
+            self.history_lag_seconds.set(
+                lag.oldest
+                    .map_or(0, |oldest| now.since(oldest).as_seconds()),
+            );
+        }
         if let Ok(bytes) = app.store.database_bytes().await {
             self.database_bytes
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));

@@ -17,7 +17,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliverer::{self, Deliverer};
 use crate::engine_loop::{self, EngineLoop};
-use crate::housekeeping;
 use crate::ingest::{Ingest, RefusedLimit, Writer, process_name};
 use crate::keys::{KeyError, Keys, random_text, random_uuid};
 use crate::listen::{self, Listening};
@@ -30,6 +29,7 @@ use crate::principals::Principals;
 use crate::replica::{self, Standing};
 use crate::tls::{Tls, TlsError};
 use crate::tokens::PingTokens;
+use crate::{historian, housekeeping};
 
 /// A set-up code is valid for so long.
 const SETUP_VALID: Span = Span::from_seconds(3_600);
@@ -186,8 +186,11 @@ pub async fn start(
     spawn(&mut loops, "housekeeper", &app, |app| async move {
         housekeeping::housekeeper(&app).await
     });
-    spawn(&mut loops, "retention", &app, |app| async move {
-        housekeeping::retention(&app).await
+    spawn(&mut loops, "history", &app, move |app| async move {
+        historian::history(&app).await
+    });
+    spawn(&mut loops, "retention", &app, move |app| async move {
+        historian::retention(&app).await
     });
     spawn(&mut loops, "self heartbeat", &app, |app| async move {
         housekeeping::self_heartbeat(&app).await

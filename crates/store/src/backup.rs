@@ -20,6 +20,9 @@ use error::{failed, refused};
 use crate::db::{FILE, lock, newest_migration};
 use crate::log::BATCH;
 
+/// The migration from which on history stands in tables of its own.
+const HISTORY: i64 = 7;
+
 /// How thoroughly a database is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -53,7 +56,7 @@ pub struct Contents {
     pub channels: i64,
     /// Incidents, resolved ones too.
     pub incidents: i64,
-    /// Check-ins in the log.
+    /// Check-ins in history and in the log.
     pub checkins: i64,
     /// The last sign of life in it.
     pub last: Option<Time>,
@@ -203,10 +206,17 @@ async fn contents(
     file: &Path,
     identity: Identity,
 ) -> Result<Contents, BackupError> {
-    let counts = sqlx::query(
+    // One that an older version made is looked at as it is.
+    let checkins = if identity.version >= HISTORY {
+        "(SELECT COALESCE(SUM(n), 0) FROM history_chunk) + (SELECT COALESCE(SUM(l.n), 0) FROM log l
+         LEFT JOIN history_position p ON p.stream = l.stream WHERE l.kind = $1 AND l.seq > COALESCE(p.seq, 0))"
+    } else {
+        "(SELECT COALESCE(SUM(n), 0) FROM log WHERE kind = $1)"
+    };
+    let counts = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT (SELECT COUNT(*) FROM monitor), (SELECT COUNT(*) FROM channel), (SELECT COUNT(*) FROM incident),
-         (SELECT COALESCE(SUM(n), 0) FROM log WHERE kind = $1), (SELECT MAX(put) FROM log)",
-    )
+         {checkins}, (SELECT MAX(put) FROM log)"
+    )))
     .bind(BATCH)
     .fetch_one(connection)
     .await

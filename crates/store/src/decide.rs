@@ -409,16 +409,11 @@ impl Deciding<'_> {
         if gone.is_empty() {
             return Ok(());
         }
-        for statement in [
-            "DELETE FROM monitor_state WHERE id IN (SELECT value FROM json_each($1))",
-            "DELETE FROM kept_checkin WHERE monitor_id IN (SELECT value FROM json_each($1))",
-        ] {
-            sql::query(statement)
-                .bind(ids_text(&gone))
-                .execute(self.session.connection())
-                .await
-                .map_err(Error::attempted("forget a deleted monitor"))?;
-        }
+        sql::query("DELETE FROM monitor_state WHERE id IN (SELECT value FROM json_each($1))")
+            .bind(ids_text(&gone))
+            .execute(self.session.connection())
+            .await
+            .map_err(Error::attempted("forget a deleted monitor"))?;
         Ok(())
     }
 

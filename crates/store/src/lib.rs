@@ -12,6 +12,7 @@ mod db;
 pub mod decide;
 pub mod deliveries;
 mod error;
+pub mod history;
 pub mod incidents;
 pub mod lease;
 pub mod log;

@@ -15,7 +15,7 @@ use crate::{Error, Session, Store, sql};
 /// Kinds of rows.
 pub(crate) const BATCH: i64 = 1;
 const BEAT: i64 = 2;
-const COMMANDS: i64 = 3;
+pub(crate) const COMMANDS: i64 = 3;
 const END: i64 = 9;
 
 /// One group commit, ready to be written.

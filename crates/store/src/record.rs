@@ -53,7 +53,7 @@ pub enum Method {
 }
 
 impl Method {
-    const ALL: [Method; 4] = [Method::Get, Method::Head, Method::Post, Method::Put];
+    pub(crate) const ALL: [Method; 4] = [Method::Get, Method::Head, Method::Post, Method::Put];
 
     /// Its name on the wire.
     pub const fn name(self) -> &'static str {
@@ -169,23 +169,6 @@ const fn flags(record: &CheckinRecord) -> u8 {
     flags
 }
 
-/// Packs one check-in alone, for keeping it beyond the log's retention.
-pub fn pack_one(record: &CheckinRecord) -> Vec<u8> {
-    let mut packer = BatchPacker::new(Time::from_micros(0));
-    packer.push(record);
-    packer.finish()
-}
-
-/// Reads what [`pack_one`] wrote.
-///
-/// # Errors
-/// [`Error::Corrupt`].
-pub fn unpack_one(body: &[u8]) -> Result<CheckinRecord, Error> {
-    unpack_checkins(body, Time::from_micros(0))?
-        .pop()
-        .ok_or(Error::Corrupt("a kept check-in is empty"))
-}
-
 /// Reads the check-ins of a row.
 ///
 /// # Errors
@@ -199,6 +182,21 @@ pub fn unpack_checkins(body: &[u8], at: Time) -> Result<Vec<CheckinRecord>, Erro
         Ok(())
     })?;
     Ok(records)
+}
+
+/// Reads the commands of a row.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn unpack_commands(body: &[u8]) -> Result<Vec<Command>, Error> {
+    let mut commands = Vec::new();
+    for_each(body, Time::from_micros(0), |entry| {
+        if let Entry::Command(command) = entry {
+            commands.push(command);
+        }
+        Ok(())
+    })?;
+    Ok(commands)
 }
 
 /// Reads a row as the engine sees it.
@@ -454,7 +452,6 @@ mod tests {
             packer.push(record);
         }
         assert_eq!(unpack_checkins(&packer.finish(), at).unwrap(), records);
-        assert_eq!(unpack_one(&pack_one(&records[1])).unwrap(), records[1]);
     }
 
     #[test]

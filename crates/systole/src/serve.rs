@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 
 use systole_core::time::Span;
-use systole_server::config::TlsFiles;
+use systole_server::config::{Keep, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, ServeConfig, ServeFlags, Sources};
@@ -102,10 +102,19 @@ fn server_config(config: &ServeConfig) -> systole_server::Config {
             .admin_token
             .as_ref()
             .map(|token| token.reveal().clone()),
-        retention: Span::from_seconds(i64::from(config.retention_days) * 86_400),
-        retention_bytes: config.retention_bytes,
+        keep: Keep {
+            age: days(config.retention_days),
+            checkins: i64::from(config.retention_checkins),
+            bytes: config.retention_bytes,
+            hours: days(config.retention_hourly_days),
+            days: days(config.retention_daily_days),
+        },
         ping_body_limit: usize::try_from(config.ping_body_limit).unwrap_or(usize::MAX),
     }
+}
+
+fn days(days: u32) -> Span {
+    Span::from_seconds(i64::from(days) * 86_400)
 }
 
 /// What a person at the terminal needs first. On stderr alone: it holds the set-up code.

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod doctor;
 pub mod document;
 pub mod heartbeat;
+mod history;
 pub mod incident;
 pub mod maintenance;
 pub mod monitor;
@@ -35,6 +36,7 @@ pub use doctor::{DoctorReport, Finding, Level};
 pub use heartbeat::{
     HeartbeatInput, HeartbeatPatch, HeartbeatSpec, HeartbeatStatus, RotateTokenInput,
 };
+pub use history::{History, HistoryPeriod, RunDurations, Uptime};
 pub use incident::{
     AcknowledgeInput, Incident, IncidentEvent, IncidentState, MonitorReference, NoteInput,
 };

@@ -340,6 +340,32 @@ fn incident_rows() -> Vec<IncidentRow> {
     ]
 }
 
+/// Known for seventy days, with three bad ones and a pause.
+fn days() -> Vec<Day> {
+    let today = NOW.as_seconds().div_euclid(86_400) * 86_400;
+    (0..90)
+        .rev()
+        .map(|back: i64| {
+            let down = match back {
+                0 => 727,
+                16 => 43_200,
+                41 => 300,
+                _ => 0,
+            };
+            let known = if back > 70 || back == 30 {
+                0
+            } else {
+                86_400 - down
+            };
+            Day {
+                start: Time::from_seconds(today - back * 86_400),
+                up: s(known),
+                down: s(down),
+            }
+        })
+        .collect()
+}
+
 pub fn monitor() -> MonitorView {
     let day = 86_400;
     let mut runs: Vec<Run> = (0..30)
@@ -396,6 +422,7 @@ pub fn monitor() -> MonitorView {
         slots: (0..30).map(|n| ago(n * day + 1_207)).collect(),
         runs,
         limit: Some(s(1_500)),
+        days: days(),
         checkins: vec![
             checkin(727, "exit status 3", State::Down, Some(480_000), "", log),
             checkin(1_207, "start", State::Pending, None, "", b""),

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use systole_core::engine::{MonitorId, Position};
 use systole_core::heartbeat::Signal;
-use systole_core::time::{Span, Time};
-use systole_store::retention::FoundCheckin;
+use systole_core::time::Time;
+use systole_store::history::{FoundCheckin, Place};
 use systole_wire::{Checkin, CheckinKind, DurationText, IncidentEvent, Page, Run, RunOutcome};
 use utoipa::ToSchema;
 
@@ -15,33 +15,36 @@ use crate::app::App;
 use crate::compose::incident_id;
 use crate::principals::Principal;
 
-/// How far back the start of a run is looked for.
-const LOOK_BACK: usize = 200;
 /// Check-ins that a page of runs is made of, at most.
 const RUNS_FROM: usize = 5_000;
+/// Beside those of a page of runs: some send more than a start and an end.
+const RUNS_MORE: usize = 200;
 
-/// Where a page of check-ins begins: a row, and how many of its check-ins came before.
+/// Where a page of check-ins begins: the last one of the page before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CheckinCursor {
-    position: Position,
-    skip: usize,
-}
+pub struct CheckinCursor(Place);
 
 impl CheckinCursor {
     /// From its text.
     pub fn parse(text: &str) -> Option<CheckinCursor> {
-        let (position, skip) = text.split_once('.')?;
-        let skip = skip.parse().ok().filter(|skip| *skip <= 100_000)?;
-        Some(CheckinCursor {
+        let (at, rest) = text.split_once('.')?;
+        let (position, index) = rest.split_once('.')?;
+        Some(CheckinCursor(Place {
+            at: Time::from_micros(at.parse().ok()?),
             position: Position::from_u64(u64::from_str_radix(position, 16).ok()?),
-            skip,
-        })
+            index: index.parse().ok()?,
+        }))
     }
 
     /// As text, for `next`.
     pub fn text(self) -> String {
-        format!("{:x}.{}", self.position.as_u64(), self.skip)
+        format!("{}.{}", self.0.at.as_micros(), id_of(self.0))
     }
+}
+
+/// What tells a check-in from all others: its row of the log, and its place in that.
+fn id_of(place: Place) -> String {
+    format!("{:x}.{}", place.position.as_u64(), place.index)
 }
 
 /// Its check-ins, newest first.
@@ -56,75 +59,15 @@ pub async fn checkins(
     limit: u32,
 ) -> Result<Page<Checkin>, ApiError> {
     monitors::row(app, by, id).await?;
-    let limit = limit as usize;
-    let from = cursor.unwrap_or(CheckinCursor {
-        position: newest(app, id),
-        skip: 0,
+    let before = cursor.map(|cursor| cursor.0);
+    let mut found = app.store.checkins(id, before, limit as usize + 1).await?;
+    let next = super::cut(&mut found, limit, |found| {
+        CheckinCursor(found.place()).text()
     });
-    // The starts of the runs that end on this page may lie beyond it.
-    let found = app
-        .store
-        .checkins(id, from.position, from.skip + limit + LOOK_BACK)
-        .await?;
-    let numbered = numbered(&found);
-    let numbered = numbered.get(from.skip..).unwrap_or_default();
-    let beats: Vec<Beat> = numbered.iter().map(|(_, found)| beat(found)).collect();
-    let mut durations = vec![None; numbered.len()];
-    for run in pair(&beats) {
-        if let Some(end) = run.end {
-            durations[end] = run.duration(&beats);
-        }
-    }
-    let items = numbered
-        .iter()
-        .zip(durations)
-        .take(limit)
-        .map(|((cursor, found), duration)| reply(*cursor, found, duration));
-    let next = numbered.get(limit).map(|(cursor, _)| cursor.text());
     Ok(Page {
-        items: items.collect(),
+        items: found.iter().map(reply).collect(),
         next,
     })
-}
-
-fn newest(app: &App, id: MonitorId) -> Position {
-    app.engine
-        .read()
-        .monitor(id)
-        .map_or(Position::NONE, |monitor| monitor.last)
-}
-
-/// Each with its place: its row, and how many of that row's are newer.
-fn numbered(found: &[FoundCheckin]) -> Vec<(CheckinCursor, &FoundCheckin)> {
-    let mut place = CheckinCursor {
-        position: Position::NONE,
-        skip: 0,
-    };
-    let number = |found: &FoundCheckin, place: &mut CheckinCursor| {
-        let skip = if found.position == place.position {
-            place.skip + 1
-        } else {
-            0
-        };
-        *place = CheckinCursor {
-            position: found.position,
-            skip,
-        };
-        *place
-    };
-    found
-        .iter()
-        .map(|found| (number(found, &mut place), found))
-        .collect()
-}
-
-fn beat(found: &FoundCheckin) -> Beat {
-    let checkin = found.record.checkin;
-    Beat {
-        at: checkin.at,
-        signal: checkin.signal,
-        run: checkin.run,
-    }
 }
 
 const fn exit_status(signal: Signal) -> Option<u8> {
@@ -138,13 +81,13 @@ fn run_id(run: u128) -> String {
     uuid::Uuid::from_u128(run).to_string()
 }
 
-fn reply(cursor: CheckinCursor, found: &FoundCheckin, duration: Option<Span>) -> Checkin {
+fn reply(found: &FoundCheckin) -> Checkin {
     use base64::Engine as _;
     let record = &found.record;
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let body = text(&record.body, record.body_truncated);
     Checkin {
-        id: format!("chk_{}", cursor.text()),
+        id: format!("chk_{}", id_of(found.place())),
         received_at: record.checkin.at.to_string(),
         kind: match record.checkin.signal {
             Signal::Start => CheckinKind::Start,
@@ -155,7 +98,9 @@ fn reply(cursor: CheckinCursor, found: &FoundCheckin, duration: Option<Span>) ->
         },
         rid: record.checkin.run.map(run_id),
         exit_status: exit_status(record.checkin.signal),
-        duration: duration.map(|duration| DurationText(duration.to_string())),
+        duration: found
+            .duration
+            .map(|duration| DurationText(duration.to_string())),
         method: Some(record.method.name().to_owned()),
         source: record.source.map(|source| source.to_string()),
         user_agent: some(&record.user_agent),
@@ -196,19 +141,14 @@ pub async fn runs(
     let limit = limit as usize;
     // Always from the newest: what ended a run may lie on an earlier page than its start.
     let depth = if before.is_none() {
-        (limit * 2 + LOOK_BACK).min(RUNS_FROM)
+        (limit * 2 + RUNS_MORE).min(RUNS_FROM)
     } else {
         RUNS_FROM
     };
-    let found = app.store.checkins(id, newest(app, id), depth).await?;
-    let beats: Vec<Beat> = found.iter().map(beat).collect();
-    let numbered = numbered(&found);
+    let found = app.store.checkins(id, None, depth).await?;
+    let beats: Vec<Beat> = found.iter().map(Beat::of).collect();
     let now = app.now();
-    let began = |run: &Paired| {
-        run.start
-            .or(run.end)
-            .map_or(Time::MIN, |index| beats[index].at)
-    };
+    let began = |run: &Paired| run.began(&beats);
     let mut runs = pair(&beats);
     runs.retain(|run| before.is_none_or(|before| began(run) < before));
     let next = super::cut(&mut runs, u32::try_from(limit).unwrap_or(u32::MAX), |run| {
@@ -216,15 +156,17 @@ pub async fn runs(
     });
     let items = runs.iter().map(|run| {
         let standing = run.standing(&beats, now, most);
-        let first = run.start.or(run.end).map(|index| numbered[index].0);
+        let first = run
+            .start
+            .or(run.end)
+            .map(|index| id_of(found[index].place()));
         let named = run.start.or(run.end).and_then(|index| beats[index].run);
-        let at = |index: Option<usize>| index.map(|index| beats[index].at.to_string());
         Run {
-            id: format!("run_{}", first.map(CheckinCursor::text).unwrap_or_default()),
+            id: format!("run_{}", first.unwrap_or_default()),
             rid: named.map(run_id),
             slot: None,
-            started_at: at(run.start),
-            finished_at: at(run.end),
+            started_at: run.started(&beats).map(|at| at.to_string()),
+            finished_at: run.end.map(|end| beats[end].at.to_string()),
             duration: run
                 .duration(&beats)
                 .map(|duration| DurationText(duration.to_string())),
@@ -299,12 +241,13 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back() {
-        let cursor = CheckinCursor {
+        let cursor = CheckinCursor(Place {
+            at: Time::from_micros(-5),
             position: Position::new(3, 77),
-            skip: 12,
-        };
+            index: 12,
+        });
         assert_eq!(CheckinCursor::parse(&cursor.text()), Some(cursor));
-        for wrong in ["", "1", "x.1", "1.x", "1.999999999"] {
+        for wrong in ["", "1", "x.1.1", "1.x.1", "1.1.x", "1.1"] {
             assert_eq!(CheckinCursor::parse(wrong), None, "{wrong}");
         }
     }

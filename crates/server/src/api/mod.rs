@@ -21,6 +21,7 @@ pub mod ping_key;
 mod routes;
 pub mod runs;
 pub mod schedules;
+pub mod statistics;
 pub mod tokens;
 pub mod unsubscribe;
 

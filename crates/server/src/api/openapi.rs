@@ -73,6 +73,7 @@ pub(super) fn annotated() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(monitors::rotate_token))
         .routes(routes!(monitors::list_checkins))
         .routes(routes!(monitors::list_runs))
+        .routes(routes!(monitors::read_history))
         .routes(routes!(monitors::list_results))
         .routes(routes!(monitors::list_monitor_events))
         .routes(routes!(channels::create_channel, channels::list_channels))

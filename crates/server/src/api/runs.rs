@@ -2,6 +2,7 @@
 
 use systole_core::heartbeat::{RunId, Signal};
 use systole_core::time::{Span, Time};
+use systole_store::history::FoundCheckin;
 
 /// A check-in as far as runs need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,21 @@ pub struct Beat {
     pub signal: Signal,
     /// The run that it names.
     pub run: Option<RunId>,
+    /// How long the run took that it ended.
+    pub took: Option<Span>,
+}
+
+impl Beat {
+    /// As far as runs need it.
+    pub const fn of(found: &FoundCheckin) -> Beat {
+        let checkin = found.record.checkin;
+        Beat {
+            at: checkin.at,
+            signal: checkin.signal,
+            run: checkin.run,
+            took: found.duration,
+        }
+    }
 }
 
 /// One execution. Indexes are those of the check-ins.
@@ -36,51 +52,46 @@ pub enum Standing {
     Overran,
 }
 
-/// Pairs starts and ends; `beats` are newest first, and so are the runs.
-///
-/// By the run's id where there is one, else in sequence: an end without an id takes the latest start without one, else
-/// the latest start of all, as the engine does. A start that is begun anew under its id never ended.
+/// Puts starts and ends together; `beats` are newest first, and so are the runs. Which start an end belongs to was found
+/// when they were read in their order: the end says how long the run took. Its start may lie beyond what was read.
 pub fn pair(beats: &[Beat]) -> Vec<Paired> {
     let mut runs: Vec<Paired> = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
-    for (i, beat) in beats.iter().enumerate().rev() {
+    // Ends that look for their starts: when those were, and whose.
+    let mut ended: Vec<(Time, Option<RunId>, usize)> = Vec::new();
+    for (i, beat) in beats.iter().enumerate() {
         match beat.signal {
             Signal::Log => {}
             Signal::Start => {
-                open.retain(|run| beat.run.is_none() || id(beats, runs[*run]) != beat.run);
-                open.push(runs.len());
+                let mine = |(at, run, _): &(Time, Option<RunId>, usize)| {
+                    *at == beat.at && (run.is_none() || *run == beat.run)
+                };
+                // One of the same id before one that names none.
+                let place = ended
+                    .iter()
+                    .position(|end| mine(end) && end.1 == beat.run)
+                    .or_else(|| ended.iter().position(mine));
+                let end = place.map(|place| ended.remove(place).2);
                 runs.push(Paired {
                     start: Some(i),
-                    end: None,
+                    end,
                 });
             }
-            Signal::Success | Signal::Fail | Signal::Exit(_) => {
-                let place = open
-                    .iter()
-                    .rposition(|run| id(beats, runs[*run]) == beat.run);
-                let place = place.or_else(|| {
-                    beat.run
-                        .is_none()
-                        .then(|| open.len().checked_sub(1))
-                        .flatten()
-                });
-                match place {
-                    Some(place) => runs[open.remove(place)].end = Some(i),
-                    None => runs.push(Paired {
-                        start: None,
-                        end: Some(i),
-                    }),
-                }
-            }
+            Signal::Success | Signal::Fail | Signal::Exit(_) => match beat.took {
+                Some(took) => ended.push((beat.at - took, beat.run, i)),
+                None => runs.push(Paired {
+                    start: None,
+                    end: Some(i),
+                }),
+            },
         }
     }
-    // Newest first by where they began; indexes of check-ins grow with age.
-    runs.sort_by_key(|run| run.start.or(run.end));
+    runs.extend(ended.into_iter().map(|(_, _, end)| Paired {
+        start: None,
+        end: Some(end),
+    }));
+    // Newest first by where they began.
+    runs.sort_by_key(|run| std::cmp::Reverse(run.began(beats)));
     runs
-}
-
-fn id(beats: &[Beat], run: Paired) -> Option<RunId> {
-    run.start.and_then(|start| beats[start].run)
 }
 
 impl Paired {
@@ -94,18 +105,36 @@ impl Paired {
         }
     }
 
+    /// When it was started, where that is known.
+    pub fn started(self, beats: &[Beat]) -> Option<Time> {
+        let by_end = || {
+            self.end
+                .and_then(|end| Some(beats[end].at - beats[end].took?))
+        };
+        self.start.map(|start| beats[start].at).or_else(by_end)
+    }
+
+    /// Its start, or its end where no start is known.
+    pub fn began(self, beats: &[Beat]) -> Time {
+        let end = || self.end.map_or(Time::MIN, |end| beats[end].at);
+        self.started(beats).unwrap_or_else(end)
+    }
+
     /// How long it took, where both ends are known.
     pub fn duration(self, beats: &[Beat]) -> Option<Span> {
-        Some(beats[self.end?].at.since(beats[self.start?].at))
+        self.end.and_then(|end| beats[end].took)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use systole_core::heartbeat::Checkin;
+    use systole_core::history::OpenRuns;
 
     /// `10s/a` is a start at 10 s of the run `a`; `+` succeeds, `!` fails, `~` only logs.
     fn beats(text: &str) -> Vec<Beat> {
+        let mut open = OpenRuns::default();
         let mut beats: Vec<Beat> = text
             .split_whitespace()
             .map(|word| {
@@ -121,10 +150,13 @@ mod tests {
                     other => panic!("{other}"),
                 };
                 let run = run.map(|run| u128::from(run.as_bytes()[0]));
+                let at = Time::from_seconds(seconds.parse().unwrap());
+                let started = open.checkin(Checkin { at, signal, run });
                 Beat {
-                    at: Time::from_seconds(seconds.parse().unwrap()),
+                    at,
                     signal,
                     run,
+                    took: started.map(|started| at.since(started)),
                 }
             })
             .collect();
@@ -200,6 +232,15 @@ mod tests {
         ] {
             assert_eq!(shown(given, 100), expected, "{why}: {given}");
         }
+    }
+
+    #[test]
+    fn a_run_whose_start_was_not_read_is_whole_all_the_same() {
+        let mut beats = beats("10s 25+");
+        beats.truncate(1);
+        let run = pair(&beats)[0];
+        assert_eq!(run.started(&beats), Some(Time::from_seconds(10)));
+        assert_eq!(run.duration(&beats), Some(Span::from_seconds(15)));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
+use systole_core::heartbeat::Signal;
 use systole_core::message::Occasion;
 use systole_core::time::{Span, Time};
 use systole_store::Error;
 use systole_store::deliveries::{DeliveryFilter, DeliveryRow};
+use systole_store::history::Place;
 use systole_store::incidents::{EventRow, IncidentFilter, IncidentRow};
 
 use super::frame::Says;
@@ -234,23 +236,17 @@ fn evidence(row: &IncidentRow, has_body: bool) -> Vec<(&'static str, Untrusted)>
     known
 }
 
-/// What the failing check-in sent, as long as it is the monitor's last failing one.
+/// What the failing check-in sent, as long as history has it.
 async fn body(app: &App, row: &IncidentRow) -> Result<Vec<u8>, Error> {
     if !matches!(row.reason.as_str(), "exit_status" | "reported_failure") {
         return Ok(Vec::new());
     }
-    let Some(position) = app
-        .engine
-        .read()
-        .monitor(row.monitor)
-        .map(|monitor| monitor.last_failing)
-    else {
-        return Ok(Vec::new());
-    };
-    let found = app.store.checkins(row.monitor, position, 20).await?;
-    let told = found
-        .into_iter()
-        .find(|found| found.record.checkin.at == row.started_at);
+    let after = Place::at(row.started_at + Span::from_micros(1));
+    let found = app.store.checkins(row.monitor, Some(after), 20).await?;
+    let told = found.into_iter().find(|found| {
+        let checkin = found.record.checkin;
+        checkin.at == row.started_at && matches!(checkin.signal, Signal::Fail | Signal::Exit(1..))
+    });
     Ok(told.map(|found| found.record.body).unwrap_or_default())
 }
 

@@ -8,9 +8,10 @@ use systole_core::engine::{Monitor, MonitorId};
 use systole_core::heartbeat::{Settings, Signal};
 use systole_core::schedule::Schedule;
 use systole_core::time::{Span, Time};
+use systole_store::history::FoundCheckin;
+use systole_store::history::rolled::{Period, Resolution};
 use systole_store::incidents::{IncidentFilter, IncidentRow};
 use systole_store::monitors::MonitorRow;
-use systole_store::retention::FoundCheckin;
 use systole_wire::{Monitor as WireMonitor, MonitorDetail};
 
 use super::frame::Says;
@@ -25,7 +26,7 @@ use crate::principals::Principal;
 use crate::web::render;
 use crate::web::snippets::Ping;
 use crate::web::text::Untrusted;
-use crate::web::views::{Checkin, MonitorView, Run, State as Shape};
+use crate::web::views::{Checkin, Day, MonitorView, Run, State as Shape};
 
 /// Check-ins behind the bars.
 const CHECKINS: usize = 180;
@@ -33,6 +34,8 @@ const RUNS_SHOWN: usize = 60;
 const CHECKINS_SHOWN: usize = 20;
 const INCIDENTS_READ: u32 = 50;
 const INCIDENTS_SHOWN: usize = 10;
+/// Today, and so long before it.
+const DAYS_SHOWN: Span = Span::from_seconds(89 * 86_400);
 /// More marks would be a smear.
 const SLOTS_MAX: usize = 90;
 
@@ -55,7 +58,11 @@ pub(super) async fn show(
         known.unwrap_or_else(|| Monitor::new(Arc::clone(&row.fields.settings), row.created_at));
     let wire = api::read(app, &visitor.principal, id).await?;
     let now = app.now();
-    let found = app.store.checkins(id, monitor.last, CHECKINS).await?;
+    let found = app.store.checkins(id, None, CHECKINS).await?;
+    let days = app
+        .store
+        .rollups(id, Resolution::Day, now - DAYS_SHOWN, now)
+        .await?;
     let filter = IncidentFilter {
         monitor: Some(id),
         limit: INCIDENTS_READ,
@@ -97,6 +104,7 @@ pub(super) async fn show(
             .any(|run| run.duration.is_some())
             .then(|| sentences::limit(settings)),
         runs,
+        days: days.iter().map(day).collect(),
         checkins: checkins(&found),
         incidents: incidents
             .iter()
@@ -167,17 +175,19 @@ fn slots(settings: &Settings, monitor: &Monitor, runs: &[Run], now: Time) -> Vec
     slots
 }
 
-fn checkins(found: &[FoundCheckin]) -> Vec<Checkin> {
-    let durations = recent::durations(found);
-    found
-        .iter()
-        .zip(durations)
-        .take(CHECKINS_SHOWN)
-        .map(|(found, duration)| checkin(found, duration))
-        .collect()
+const fn day(period: &Period) -> Day {
+    Day {
+        start: period.start,
+        up: period.rollup.up,
+        down: period.rollup.down,
+    }
 }
 
-fn checkin(found: &FoundCheckin, duration: Option<Span>) -> Checkin {
+fn checkins(found: &[FoundCheckin]) -> Vec<Checkin> {
+    found.iter().take(CHECKINS_SHOWN).map(checkin).collect()
+}
+
+fn checkin(found: &FoundCheckin) -> Checkin {
     let record = &found.record;
     let (kind, state) = match record.checkin.signal {
         Signal::Start => ("start".to_owned(), Shape::Acknowledged),
@@ -198,7 +208,7 @@ fn checkin(found: &FoundCheckin, duration: Option<Span>) -> Checkin {
         at: record.checkin.at,
         kind: kind.into(),
         state,
-        duration,
+        duration: found.duration,
         source: format!("{}{from}{agent}", record.method.name()).into(),
         message: record.message.clone().into(),
         body: record.body.clone(),

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 
 use systole_core::engine::{Monitor, MonitorId, Position};
 use systole_core::heartbeat::Settings;
-use systole_core::time::{Span, Time};
+use systole_core::time::Time;
 use systole_store::Error;
+use systole_store::history::FoundCheckin;
 use systole_store::incidents::{IncidentFilter, IncidentRow};
-use systole_store::retention::FoundCheckin;
 
 use super::sentences::limit;
 use crate::api::runs::{Beat, Standing, pair};
@@ -23,7 +23,7 @@ const SHOWN: usize = 20;
 const REMEMBERED_MAX: usize = 5_000;
 
 /// What a row of a list needs of its runs, remembered until something new comes in: a list looks again every few
-/// seconds, and a monitor's history is a chain of reads.
+/// seconds, and each monitor's history is several reads.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Remembered>);
 
@@ -60,7 +60,7 @@ impl Recent {
         let runs = match known {
             Some(runs) => runs,
             None => {
-                let found = app.store.checkins(id, monitor.last, CHECKINS).await?;
+                let found = app.store.checkins(id, None, CHECKINS).await?;
                 let filter = IncidentFilter {
                     monitor: Some(id),
                     limit: 10,
@@ -115,25 +115,24 @@ pub(super) fn of(
     settings: &Settings,
     now: Time,
 ) -> Vec<Run> {
-    let beats = beats(found);
+    let beats: Vec<Beat> = found.iter().map(Beat::of).collect();
     let most = limit(settings);
-    let ended = pair(&beats).into_iter().filter_map(|run| {
-        let first = run.start.or(run.end)?;
+    let ended = pair(&beats).into_iter().map(|run| {
         let outcome = match run.standing(&beats, now, most) {
             Standing::Running => Outcome::Running,
             Standing::Success => Outcome::Success,
             Standing::Failed => Outcome::Failure,
             Standing::Overran => Outcome::Overran,
         };
-        Some(as_of(
+        as_of(
             Run {
-                at: beats[first].at,
+                at: run.began(&beats),
                 duration: run.duration(&beats),
                 outcome,
             },
             settings,
             now,
-        ))
+        )
     });
     let oldest = beats.last().map_or(Time::MIN, |beat| beat.at);
     let missed = incidents
@@ -154,30 +153,4 @@ pub(super) fn of(
     let mut runs: Vec<Run> = ended.chain(missed).collect();
     runs.sort_by_key(|run| run.at);
     runs
-}
-
-/// How long the run took that each check-in ended, in the order of `found`.
-pub(super) fn durations(found: &[FoundCheckin]) -> Vec<Option<Span>> {
-    let beats = beats(found);
-    let mut durations = vec![None; beats.len()];
-    for run in pair(&beats) {
-        if let Some(end) = run.end {
-            durations[end] = run.duration(&beats);
-        }
-    }
-    durations
-}
-
-fn beats(found: &[FoundCheckin]) -> Vec<Beat> {
-    found
-        .iter()
-        .map(|found| {
-            let checkin = found.record.checkin;
-            Beat {
-                at: checkin.at,
-                signal: checkin.signal,
-                run: checkin.run,
-            }
-        })
-        .collect()
 }

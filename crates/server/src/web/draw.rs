@@ -17,6 +17,13 @@ pub struct Svg(String);
 
 impl HtmlSafe for Svg {}
 
+impl Svg {
+    /// An element that holds nothing of others.
+    pub(super) const fn finished(svg: String) -> Svg {
+        Svg(svg)
+    }
+}
+
 impl fmt::Display for Svg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

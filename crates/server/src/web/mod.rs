@@ -6,6 +6,7 @@
 //! direction-changing characters visible; the templates escape it.
 
 pub mod assets;
+pub mod days;
 pub mod draw;
 pub mod render;
 pub mod snippets;

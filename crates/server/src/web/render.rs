@@ -7,6 +7,7 @@ use askama::filters::HtmlSafe;
 use systole_core::time::{Span, Time};
 
 use super::assets;
+use super::days::{self, DayChart};
 use super::draw::{self, RunChart};
 use super::snippets::{self, Snippet};
 use super::text::{Clock, Plain, TimeTag, Untrusted, count, took, visible_body, words};
@@ -65,7 +66,7 @@ page!(SignInPage, "sign_in.html", SignInView);
 page!(SetupPage, "setup.html", SetupView);
 page!(UnsubscribePage, "unsubscribe.html", UnsubscribeView);
 page!(OverviewPage, "overview.html", OverviewView, total: usize, wellness: String, look_is_old: bool, state_key: &'static str);
-page!(MonitorPage, "monitor.html", MonitorView, chart: Option<RunChart>, lines: Vec<Snippet>, bodies: Vec<Body>);
+page!(MonitorPage, "monitor.html", MonitorView, chart: Option<RunChart>, days: Option<DayChart>, lines: Vec<Snippet>, bodies: Vec<Body>);
 page!(MonitorFormPage, "monitor_form.html", MonitorFormView);
 page!(IncidentPage, "incident.html", IncidentView, rail: State);
 page!(IncidentsPage, "incidents.html", IncidentsView, state_key: &'static str);
@@ -112,6 +113,7 @@ pub fn monitor(view: &MonitorView) -> String {
         .collect();
     rendered!(MonitorPage, view, "overview", 5,
         chart: draw::run_chart(&view.runs, &view.slots, view.limit, view.frame.now),
+        days: days::day_chart(&view.days),
         lines: view.ping.as_ref().map(snippets::lines).unwrap_or_default(),
         bodies: bodies)
 }

@@ -352,6 +352,8 @@ pub struct MonitorView {
     pub slots: Vec<Time>,
     /// How long a run may take.
     pub limit: Option<Span>,
+    /// The last ninety days, today among them, the oldest first.
+    pub days: Vec<Day>,
     /// Newest first, at most twenty.
     pub checkins: Vec<Checkin>,
     /// Newest first, at most ten.
@@ -360,6 +362,24 @@ pub struct MonitorView {
     pub settings: Vec<(&'static str, Untrusted)>,
     /// Whether the edit form is there.
     pub editable: bool,
+}
+
+/// A day, in UTC. What is neither up nor down of it is unknown.
+#[derive(Clone, Copy, Debug)]
+pub struct Day {
+    /// Its midnight.
+    pub start: Time,
+    /// How long it was known to be well.
+    pub up: Span,
+    /// How long it was down.
+    pub down: Span,
+}
+
+impl Day {
+    /// Whether anything is known of it.
+    pub fn is_known(&self) -> bool {
+        self.up > Span::ZERO || self.down > Span::ZERO
+    }
 }
 
 /// One execution, from start to finish, or a slot that none came for.

@@ -134,3 +134,55 @@ async fn runs_are_made_of_starts_and_ends() {
         (&items[3], &Value::Null)
     );
 }
+
+#[tokio::test]
+async fn hours_and_days_say_what_is_known() {
+    let server = Server::start().await;
+    let monitor = server.heartbeat("a").await;
+    let read = async |query: &str| -> Value {
+        let rest = format!("/history{query}");
+        server
+            .get(&path("monitors", &monitor, &rest))
+            .await
+            .expect(200)
+    };
+    let before = read("").await;
+    assert_eq!(before["resolution"], "day");
+    assert_eq!(before["items"][0]["checkins"], 0, "{before:#}");
+    assert_eq!(
+        before["items"][0]["uptime"],
+        Value::Null,
+        "nothing is known yet"
+    );
+    assert_eq!(before["uptime"]["90d"], Value::Null);
+    for suffix in ["/start", "", "/log"] {
+        server.ping(&monitor, suffix, "").await;
+    }
+    for (query, resolution) in [("?resolution=hour", "hour"), ("?resolution=day", "day")] {
+        let page = read(query).await;
+        assert_eq!(page["resolution"], resolution);
+        // Midnight, or the full hour, may pass while this runs.
+        let items = page["items"].as_array().unwrap();
+        let sum =
+            |field: &str| -> u64 { items.iter().filter_map(|item| item[field].as_u64()).sum() };
+        assert_eq!(
+            (sum("checkins"), sum("successes"), sum("failures")),
+            (3, 1, 0),
+            "{page:#}"
+        );
+        assert!(
+            items.iter().any(|item| item["runs"]["count"] == 1),
+            "{page:#}"
+        );
+        assert_eq!(page["uptime"]["24h"], 1.0, "{page:#}");
+    }
+    for (query, field) in [
+        ("?resolution=week", "resolution"),
+        ("?since=yesterday", "since"),
+    ] {
+        let rest = format!("/history{query}");
+        let reply = server.get(&path("monitors", &monitor, &rest)).await;
+        let problem = reply.expect(400);
+        assert_eq!(problem["errors"][0]["field"], field, "{problem:#}");
+    }
+}

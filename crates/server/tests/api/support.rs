@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use systole_core::time::Span;
+use systole_server::config::Keep;
 use systole_server::{Config, serve};
 use tokio::net::TcpStream;
 
@@ -74,8 +75,13 @@ impl Server {
             metrics_listen: None,
             self_heartbeat_url: None,
             admin_token: Some(ADMIN.to_owned()),
-            retention: Span::from_seconds(86_400),
-            retention_bytes: 1 << 30,
+            keep: Keep {
+                age: Span::from_seconds(90 * 86_400),
+                checkins: 10_000,
+                bytes: 1 << 30,
+                hours: Span::from_seconds(365 * 86_400),
+                days: Span::from_seconds(1_825 * 86_400),
+            },
             ping_body_limit: 10_000,
         };
         change(&mut config);

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use systole_core::time::Span;
 use systole_server::Config;
+use systole_server::config::Keep;
 use systole_server::serve::{Server, start};
 
 pub const EMAIL: &str = "admin@example.org";
@@ -75,8 +76,13 @@ impl Site {
             metrics_listen: None,
             self_heartbeat_url: None,
             admin_token: None,
-            retention: Span::from_seconds(90 * 86_400),
-            retention_bytes: 1 << 30,
+            keep: Keep {
+                age: Span::from_seconds(90 * 86_400),
+                checkins: 10_000,
+                bytes: 1 << 30,
+                hours: Span::from_seconds(365 * 86_400),
+                days: Span::from_seconds(1_825 * 86_400),
+            },
             ping_body_limit: 10_000,
         };
         change(&mut config);

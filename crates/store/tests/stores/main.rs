@@ -40,7 +40,6 @@ mod opening;
 mod outbox;
 mod people;
 mod replicas;
-mod retention;
 mod schema;
 mod sets;
 

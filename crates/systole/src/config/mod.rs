@@ -42,8 +42,14 @@ pub struct ServeConfig {
     pub metrics_listen: Option<SocketAddr>,
     /// URL told that this server lives; whoever knows it can tell it too.
     pub self_heartbeat_url: Option<Secret<String>>,
-    /// How long history is kept.
+    /// How long check-ins are kept.
     pub retention_days: u32,
+    /// How many check-ins of each monitor are kept.
+    pub retention_checkins: u32,
+    /// How long hourly figures are kept.
+    pub retention_hourly_days: u32,
+    /// How long daily figures are kept.
+    pub retention_daily_days: u32,
     /// How large history may become.
     pub retention_bytes: u64,
     /// How much of a check-in's body is kept.
@@ -276,6 +282,15 @@ pub fn resolve(sources: &Sources) -> Result<(ServeConfig, Vec<String>), Vec<Stri
             .map(Secret::new),
         retention_days: reader
             .read("retention-days", |text| whole(text, 1, 36_500))
+            .unwrap_or_default(),
+        retention_checkins: reader
+            .read("retention-checkins", |text| whole(text, 1, 1_000_000_000))
+            .unwrap_or_default(),
+        retention_hourly_days: reader
+            .read("retention-hourly-days", |text| whole(text, 1, 36_500))
+            .unwrap_or_default(),
+        retention_daily_days: reader
+            .read("retention-daily-days", |text| whole(text, 1, 36_500))
             .unwrap_or_default(),
         retention_bytes: reader
             .read("retention-bytes", |text| {

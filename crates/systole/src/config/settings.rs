@@ -123,14 +123,32 @@ pub const SETTINGS: &[Setting] = &[
     Setting::new(
         "retention-days",
         "DAYS",
-        Some("30"),
-        "How long history is kept",
+        Some("90"),
+        "How long check-ins are kept",
+    ),
+    Setting::new(
+        "retention-checkins",
+        "COUNT",
+        Some("10000"),
+        "How many check-ins of each monitor are kept",
+    ),
+    Setting::new(
+        "retention-hourly-days",
+        "DAYS",
+        Some("365"),
+        "How long hourly figures are kept",
+    ),
+    Setting::new(
+        "retention-daily-days",
+        "DAYS",
+        Some("1825"),
+        "How long daily figures are kept",
     ),
     Setting::new(
         "retention-bytes",
         "SIZE",
         Some("10GiB"),
-        "How large history may become",
+        "How large the check-ins that are kept may become",
     ),
     Setting::new(
         "ping-body-limit",

@@ -54,8 +54,16 @@ fn the_defaults_are_those_of_the_contract() {
         Some("127.0.0.1:9464")
     );
     assert_eq!(
-        (config.retention_days, config.retention_bytes),
-        (30, 10 << 30)
+        (
+            config.retention_days,
+            config.retention_checkins,
+            config.retention_bytes
+        ),
+        (90, 10_000, 10 << 30)
+    );
+    assert_eq!(
+        (config.retention_hourly_days, config.retention_daily_days),
+        (365, 1_825)
     );
     assert_eq!(config.ping_body_limit, 10_000);
     assert_eq!(

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use http::StatusCode;
 use systole_core::time::{Span, Time};
+use systole_store::history::rolled::Resolution;
 use systole_wire::{
-    Checkin, Monitor, MonitorInput, MonitorPatch, MonitorsCreated, MonitorsInput, Page,
+    Checkin, History, Monitor, MonitorInput, MonitorPatch, MonitorsCreated, MonitorsInput, Page,
     RotateTokenInput, Run, bulk,
 };
 
@@ -18,6 +19,7 @@ use crate::api::history::{self, CheckinCursor, MonitorEvent};
 use crate::api::ids::MonitorPath;
 use crate::api::making;
 use crate::api::monitors::{self, MonitorQuery};
+use crate::api::statistics;
 use crate::app::App;
 use crate::auth::{Editor, Viewer};
 
@@ -229,6 +231,34 @@ pub async fn list_runs(
     let limit = query.limit();
     query.finish()?;
     ok(&history::runs(&app, &by, id, before, limit).await?)
+}
+
+/// Read what became of a heartbeat over hours or days
+///
+/// Newest first, at most 1 000 of them; an hour is kept for a year and a day for five unless the server was told otherwise. What
+/// nothing is known of is `unknown`.
+#[utoipa::path(get, path = "/monitors/{id}/history", tag = "monitors",
+    params(
+        ("id" = String, Path, description = "The id of the monitor"),
+        ("resolution" = Option<String>, Query, description = "`hour` or `day`; `day` where it is left out"),
+        ("since" = Option<String>, Query, description = "The oldest moment; where it is left out, 7 days ago for hours, 90 for days"),
+    ),
+    responses((status = 200, description = "Its periods", body = History), ApiError))]
+pub async fn read_history(
+    State(app): State<Arc<App>>,
+    Viewer(by): Viewer,
+    MonitorPath(id): MonitorPath,
+    mut query: Query,
+) -> Reply {
+    let resolution = match query.word("resolution", &["hour", "day"]) {
+        Some("hour") => Resolution::Hour,
+        _ => Resolution::Day,
+    };
+    let since = query.parsed("since", "a time such as 2026-11-21T02:10:00Z", |text| {
+        Time::parse(text).ok()
+    });
+    query.finish()?;
+    ok(&statistics::history(&app, &by, id, resolution, since).await?)
 }
 
 /// List an endpoint's results

@@ -1,0 +1,308 @@
+//! What of history is forgotten, by age, by number and by size. Of each monitor the newest check-ins stay, and those among
+//! which its last failure is.
+
+use systole_core::engine::MonitorId;
+use systole_core::time::{Span, Time};
+
+use super::rolled::{DAYS, day_number};
+use super::write::{id, list};
+use crate::lease::fence;
+use crate::sql::Dialect;
+use crate::{Error, Store, sql};
+
+/// How much of history is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// How long check-ins are.
+    pub age: Span,
+    /// How many of each monitor, give or take a chunk of them.
+    pub checkins: i64,
+    /// How many bytes all of them may take.
+    pub bytes: u64,
+    /// How long hours are.
+    pub hours: Span,
+    /// How long days are.
+    pub days: Span,
+}
+
+/// How large history is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBytes {
+    /// Check-ins.
+    pub checkins: u64,
+    /// Hours.
+    pub hours: u64,
+    /// Days.
+    pub days: u64,
+}
+
+/// A chunk, as far as forgetting needs it.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    monitor: MonitorId,
+    first: i64,
+    n: i64,
+    failures: i64,
+    until: Time,
+}
+
+/// What limits check-ins.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    older_than: Time,
+    checkins: i64,
+    /// What is not rolled up yet stays.
+    rolled: Time,
+}
+
+/// Of one monitor's chunks, the oldest first, those that go.
+fn forgotten(chunks: &[Chunk], limits: Limits) -> Vec<Chunk> {
+    let Some((newest, others)) = chunks.split_last() else {
+        return Vec::new();
+    };
+    let last_failing = chunks.iter().rfind(|chunk| chunk.failures > 0);
+    let count = newest.first + newest.n;
+    others
+        .iter()
+        .copied()
+        .filter(|chunk| {
+            let is_old = chunk.until < limits.older_than;
+            let is_much = chunk.first + chunk.n <= count - limits.checkins;
+            (is_old || is_much)
+                && chunk.until < limits.rolled
+                && last_failing.is_none_or(|last| last.first != chunk.first)
+        })
+        .collect()
+}
+
+impl Store {
+    /// Forgets what is older, or more, than `keep` says, of the next monitors after `after`, as the holder of `epoch`.
+    /// `older_than` goes in any case. Answers the last of them, or `None` after the last of all.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when another process has taken over, or what the database says.
+    pub async fn forget_history(
+        &self,
+        epoch: i64,
+        keep: &Keep,
+        older_than: Option<Time>,
+        after: Option<MonitorId>,
+        now: Time,
+    ) -> Result<Option<MonitorId>, Error> {
+        let monitors = self.monitors_after(after.map_or(0, i64::from)).await?;
+        let (Some(last), Some(rolled)) = (monitors.last().copied(), self.rolled_until().await?)
+        else {
+            return Ok(None);
+        };
+        let ids = list(monitors.iter().copied());
+        let rows = sql::query(
+            "SELECT monitor_id, first, n, failures, until_at FROM history_chunk
+             WHERE monitor_id IN (SELECT value FROM json_each($1)) ORDER BY monitor_id, first",
+        )
+        .bind(&ids)
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("look for old history"))?;
+        let mut chunks = Vec::with_capacity(rows.len());
+        for row in &rows {
+            chunks.push(Chunk {
+                monitor: id(row.get(0))?,
+                first: row.get(1),
+                n: row.get(2),
+                failures: row.get(3),
+                until: Time::from_micros(row.get(4)),
+            });
+        }
+        let limits = Limits {
+            older_than: (now - keep.age).max(older_than.unwrap_or(Time::MIN)),
+            checkins: keep.checkins,
+            rolled,
+        };
+        let gone: Vec<Chunk> = chunks
+            .chunk_by(|a, b| a.monitor == b.monitor)
+            .flat_map(|chunks| forgotten(chunks, limits))
+            .collect();
+        let day = |keep: Span| day_number(now - keep);
+        let mut session = self.session().await?;
+        session.relaxed().await?;
+        session.begin().await?;
+        fence(&mut session, epoch).await?;
+        let done = async {
+            for chunk in &gone {
+                sql::query("DELETE FROM history_chunk WHERE monitor_id = $1 AND first = $2")
+                    .bind(i64::from(chunk.monitor))
+                    .bind(chunk.first)
+                    .execute(session.connection())
+                    .await
+                    .map_err(Error::attempted("forget old history"))?;
+            }
+            for (statement, before) in [
+                (
+                    "DELETE FROM history_hours WHERE monitor_id IN (SELECT value FROM json_each($1)) AND day < $2",
+                    day(keep.hours),
+                ),
+                (
+                    "DELETE FROM history_days WHERE monitor_id IN (SELECT value FROM json_each($1)) AND days < $2",
+                    day(keep.days).div_euclid(DAYS),
+                ),
+                (
+                    "DELETE FROM history_pause WHERE monitor_id IN (SELECT value FROM json_each($1)) AND until_at < $2",
+                    (now - keep.age).min(rolled).as_micros(),
+                ),
+            ] {
+                sql::query(statement)
+                    .bind(&ids)
+                    .bind(before)
+                    .execute(session.connection())
+                    .await
+                    .map_err(Error::attempted("forget old rollups"))?;
+            }
+            Ok(())
+        }
+        .await;
+        session.end(done).await?;
+        Ok(Some(last))
+    }
+
+    /// Where check-ins take more bytes than they may: up to when the oldest twentieth of them reaches.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn oldest_history(&self, bytes: u64) -> Result<Option<Time>, Error> {
+        if self.database_bytes().await? <= bytes || self.history_bytes().await?.checkins <= bytes {
+            return Ok(None);
+        }
+        let attempted = || Error::attempted("look for the oldest history");
+        let count = self.history_chunks().await?;
+        let row =
+            sql::query("SELECT until_at FROM history_chunk ORDER BY until_at LIMIT 1 OFFSET $1")
+                .bind(count / 20)
+                .fetch_optional(self.readers())
+                .await
+                .map_err(attempted())?;
+        Ok(row.map(|row| Time::from_micros(row.get::<i64>(0) + 1)))
+    }
+
+    /// How many chunks of check-ins there are.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn history_chunks(&self) -> Result<i64, Error> {
+        let row = sql::query("SELECT COUNT(*) FROM history_chunk")
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("count history"))?;
+        Ok(row.get(0))
+    }
+
+    /// Bytes that history takes on the disk.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn history_bytes(&self) -> Result<HistoryBytes, Error> {
+        let mut bytes = [0; 3];
+        for (bytes, table) in
+            bytes
+                .iter_mut()
+                .zip(["history_chunk", "history_hours", "history_days"])
+        {
+            let row = sql::query(match self.dialect() {
+                Dialect::Sqlite => format!(
+                    "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE aggregate = TRUE
+                     AND name IN (SELECT name FROM sqlite_schema WHERE tbl_name = '{table}')"
+                ),
+                Dialect::Postgres => format!("SELECT pg_total_relation_size('{table}')"),
+            })
+            .fetch_one(self.readers())
+            .await
+            .map_err(Error::attempted("measure history"))?;
+            *bytes = row.get::<i64>(0).cast_unsigned();
+        }
+        let [checkins, hours, days] = bytes;
+        Ok(HistoryBytes {
+            checkins,
+            hours,
+            days,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten check-ins each, ending at 10 s, 20 s …; those of `failing` hold a failure.
+    fn kept(failing: &[usize], older_than: i64, checkins: i64, rolled: i64) -> Vec<i64> {
+        let chunks: Vec<Chunk> = (0..5)
+            .map(|index| Chunk {
+                monitor: 1,
+                first: index * 10 + 1,
+                n: 10,
+                failures: i64::from(failing.iter().any(|failing| *failing as i64 == index)),
+                until: Time::from_seconds((index + 1) * 10),
+            })
+            .collect();
+        let limits = Limits {
+            older_than: Time::from_seconds(older_than),
+            checkins,
+            rolled: Time::from_seconds(rolled),
+        };
+        let gone: Vec<i64> = forgotten(&chunks, limits)
+            .iter()
+            .map(|gone| gone.first)
+            .collect();
+        let all = chunks.iter().map(|chunk| chunk.first);
+        all.filter(|first| !gone.contains(first)).collect()
+    }
+
+    #[test]
+    fn what_is_old_or_too_much_goes_but_not_the_newest_nor_the_last_failure() {
+        for (failing, older_than, checkins, rolled, expected, why) in [
+            (
+                &[][..],
+                0,
+                100,
+                100,
+                &[1, 11, 21, 31, 41][..],
+                "nothing is old",
+            ),
+            (&[], 25, 100, 100, &[21, 31, 41], "by age"),
+            (&[], 0, 20, 100, &[31, 41], "by number"),
+            (&[], 0, 25, 100, &[21, 31, 41], "never fewer than that"),
+            (&[], 1_000, 1, 100, &[41], "the newest stays"),
+            (
+                &[0, 2],
+                1_000,
+                1,
+                100,
+                &[21, 41],
+                "so does the last failure",
+            ),
+            (
+                &[],
+                1_000,
+                1,
+                25,
+                &[21, 31, 41],
+                "so does what is not rolled up",
+            ),
+        ] {
+            assert_eq!(
+                kept(failing, older_than, checkins, rolled),
+                expected,
+                "{why}"
+            );
+        }
+        assert!(
+            forgotten(
+                &[],
+                Limits {
+                    older_than: Time::NEVER,
+                    checkins: 1,
+                    rolled: Time::NEVER
+                }
+            )
+            .is_empty()
+        );
+    }
+}

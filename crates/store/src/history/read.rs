@@ -1,0 +1,181 @@
+//! Reading a monitor's check-ins: what is written, and what of the log is not written yet. No gap, no double.
+
+use std::collections::BTreeSet;
+
+use systole_core::engine::MonitorId;
+use systole_core::time::Time;
+
+use super::chunk::{unpack, unpack_open};
+use super::write::{found_in, position};
+use super::{FoundCheckin, Place};
+use crate::log::BATCH;
+use crate::record::unpack_checkins;
+use crate::{Error, Store, sql};
+
+/// Chunks that are read at once.
+const CHUNKS: i64 = 3;
+/// Rows of the log that are read at once.
+const ROWS: i64 = 500;
+
+/// How far history is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Rows of the log that are not written.
+    pub rows: i64,
+    /// When the oldest of them was stored.
+    pub oldest: Option<Time>,
+}
+
+impl Store {
+    /// A monitor's check-ins before `before`, or the newest ones, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn checkins(
+        &self,
+        monitor: MonitorId,
+        before: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<FoundCheckin>, Error> {
+        let is_wanted = |found: &FoundCheckin| before.is_none_or(|before| found.place() < before);
+        // The log first: what is written meanwhile is then found twice, and never missed.
+        let mut found = self.unwritten_checkins(monitor).await?;
+        found.retain(is_wanted);
+        let known: BTreeSet<Place> = found.iter().map(FoundCheckin::place).collect();
+        let mut next = i64::MAX;
+        loop {
+            let rows = sql::query(
+                "SELECT first, until_at, body FROM history_chunk WHERE monitor_id = $1 AND first < $2 AND from_at <= $3
+                 ORDER BY first DESC LIMIT $4",
+            )
+            .bind(i64::from(monitor))
+            .bind(next)
+            .bind(before.map_or(Time::NEVER, |before| before.at).as_micros())
+            .bind(CHUNKS)
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("read history"))?;
+            let Some(oldest) = rows.last() else {
+                break;
+            };
+            let (first, until) = (oldest.get::<i64>(0), Time::from_micros(oldest.get(1)));
+            for row in &rows {
+                let chunk = unpack(monitor, row.get(2))?;
+                let new = chunk
+                    .into_iter()
+                    .filter(|found| is_wanted(found) && !known.contains(&found.place()));
+                found.extend(new);
+            }
+            next = first;
+            found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
+            // No older chunk reaches further than this one.
+            if limit
+                .checked_sub(1)
+                .is_none_or(|last| found.get(last).is_some_and(|last| last.place().at > until))
+            {
+                break;
+            }
+        }
+        found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Those that stand in the log alone, oldest first.
+    pub(super) async fn unwritten_checkins(
+        &self,
+        monitor: MonitorId,
+    ) -> Result<Vec<FoundCheckin>, Error> {
+        let attempted = || Error::attempted("read check-ins from the log");
+        let streams = sql::query(
+            "SELECT s.stream, COALESCE(p.seq, 0) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
+             WHERE s.stream > 0 AND (SELECT MAX(l.seq) FROM log l WHERE l.stream = s.stream) > COALESCE(p.seq, 0)",
+        )
+        .fetch_all(self.readers())
+        .await
+        .map_err(attempted())?;
+        let mut found: Vec<FoundCheckin> = Vec::new();
+        for row in streams {
+            let (stream, mut reached): (i64, i64) = (row.get(0), row.get(1));
+            loop {
+                let rows = sql::query(
+                    "SELECT seq, at, body FROM log WHERE stream = $1 AND seq > $2 AND kind = $3 ORDER BY seq LIMIT $4",
+                )
+                .bind(stream)
+                .bind(reached)
+                .bind(BATCH)
+                .bind(ROWS)
+                .fetch_all(self.readers())
+                .await
+                .map_err(attempted())?;
+                for row in &rows {
+                    reached = row.get(0);
+                    let records = unpack_checkins(row.get(2), Time::from_micros(row.get(1)))?;
+                    let of = found_in(position(stream, reached), records);
+                    found.extend(
+                        of.into_iter()
+                            .filter(|found| found.record.monitor == monitor),
+                    );
+                }
+                if rows.len() < usize::try_from(ROWS).unwrap_or(usize::MAX) {
+                    break;
+                }
+            }
+        }
+        if found.is_empty() {
+            return Ok(found);
+        }
+        found.sort_by_key(FoundCheckin::place);
+        self.pair(monitor, found).await
+    }
+
+    /// Leaves out what is written by now, and says of the rest how long runs took, from the runs that were open then.
+    async fn pair(
+        &self,
+        monitor: MonitorId,
+        mut found: Vec<FoundCheckin>,
+    ) -> Result<Vec<FoundCheckin>, Error> {
+        // Both as of one moment.
+        let rows = sql::query(
+            "SELECT p.stream, p.seq, c.open_runs FROM history_position p LEFT JOIN history_chunk c ON c.monitor_id = $1
+             AND c.first = (SELECT MAX(h.first) FROM history_chunk h WHERE h.monitor_id = $1)",
+        )
+        .bind(i64::from(monitor))
+        .fetch_all(self.readers())
+        .await
+        .map_err(Error::attempted("read which runs are open"))?;
+        for row in &rows {
+            let written = position(row.get(0), row.get(1));
+            found.retain(|found| {
+                found.position.stream() != written.stream() || found.position > written
+            });
+        }
+        let open = rows.first().and_then(|row| row.get::<Option<Vec<u8>>>(2));
+        let mut runs = unpack_open(&open.unwrap_or_default())?;
+        for found in &mut found {
+            let checkin = found.record.checkin;
+            found.duration = runs
+                .checkin(checkin)
+                .map(|started| checkin.at.since(started));
+        }
+        Ok(found)
+    }
+
+    /// How far history is behind the log.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn history_lag(&self) -> Result<Lag, Error> {
+        let row = sql::query(
+            "SELECT COUNT(*), MIN(l.put) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
+             JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
+        )
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("see how far history is behind"))?;
+        Ok(Lag {
+            rows: row.get(0),
+            oldest: row.get::<Option<i64>>(1).map(Time::from_micros),
+        })
+    }
+}
