@@ -1,10 +1,6 @@
 //! What of the log is dropped, and what a start or history still needs.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "history/stores.rs"]
-mod stores;
-
-use stores::{A, Told, both, minutes};
+use crate::stores::{A, Told, both, minutes};
 use systole_core::engine::Engine;
 use systole_core::heartbeat::Signal;
 use systole_store::retention::LogBounds;

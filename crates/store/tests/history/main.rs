@@ -1,7 +1,7 @@
 //! History behind the log, on both databases: written once, read without gap or double, rolled up, and forgotten in time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "history/stores.rs"]
+mod retention;
 mod stores;
 
 use std::collections::BTreeSet;
