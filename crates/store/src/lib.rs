@@ -10,6 +10,7 @@ pub mod channels;
 mod db;
 pub mod decide;
 pub mod deliveries;
+pub mod durability;
 mod error;
 pub mod incidents;
 pub mod lease;
