@@ -4,6 +4,7 @@ mod alerts;
 mod api;
 mod bare;
 mod bench;
+mod chaos;
 mod create;
 mod histogram;
 mod instructions;
@@ -39,6 +40,8 @@ enum Command {
     Create(create::Options),
     /// Kill -9 under load: acknowledged, found, lost
     Kill(kill::Options),
+    /// Several servers on one PostgreSQL, which die, stand still and are cut off: lost, duplicated, missed
+    Chaos(chaos::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Alerts(options) => alerts::run(options),
         Command::Create(options) => create::run(options),
         Command::Kill(options) => kill::run(options),
+        Command::Chaos(options) => chaos::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {
