@@ -28,6 +28,29 @@ impl Client {
         })
     }
 
+    /// The same, which waits for no answer longer than `patience`.
+    pub fn connect_within(address: SocketAddr, patience: Duration) -> Result<Client> {
+        let mut client = Client::connect(address)?;
+        client.stream.get_mut().set_read_timeout(Some(patience))?;
+        Ok(client)
+    }
+
+    /// One check-in of the run `run`; the status of the answer.
+    pub fn ping_run(&mut self, token: &str, run: Uuid) -> Result<u16> {
+        let (status, _) = self.request("GET", &format!("/ping/{token}?rid={run}"), "")?;
+        Ok(status)
+    }
+
+    /// What `path` answers, which must be a 200.
+    pub fn get(&mut self, path: &str) -> Result<Value> {
+        let (status, body) = self.request("GET", path, "")?;
+        ensure!(
+            status == 200,
+            "GET {path} answered {status}, not 200: {body}"
+        );
+        serde_json::from_str(&body).with_context(|| format!("read what GET {path} answered"))
+    }
+
     /// Creates an object; what the server made of it.
     pub fn create(&mut self, path: &str, object: &Value) -> Result<Value> {
         let (status, body) = self.request("POST", path, &object.to_string())?;

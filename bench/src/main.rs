@@ -4,6 +4,7 @@ mod alerts;
 mod api;
 mod bare;
 mod bench;
+mod chaos;
 mod create;
 mod histogram;
 mod history;
@@ -42,6 +43,8 @@ enum Command {
     Kill(kill::Options),
     /// What a year of history takes, and how fast it is read
     History(history::Options),
+    /// Several servers on one PostgreSQL, which die, stand still and are cut off: lost, duplicated, missed
+    Chaos(chaos::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Create(options) => create::run(options),
         Command::Kill(options) => kill::run(options),
         Command::History(options) => history::run(options),
+        Command::Chaos(options) => chaos::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {

@@ -13,6 +13,9 @@ use anyhow::{Context, Result, bail};
 /// The administrator's token of every server that a benchmark starts.
 pub const ADMIN_TOKEN: &str = "benchmark-administrator-token";
 
+/// The key of replicas, which all of them must be given.
+const REPLICAS_KEY: &str = "YmVuY2htYXJrcyBhcmUgbm90IHNlY3JldCwgbm8gMzI=";
+
 /// How long a server may take until it listens, and until it has stopped.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -24,6 +27,9 @@ pub struct Server {
     pub spawned: Instant,
     said: Arc<Mutex<VecDeque<String>>>,
 }
+
+/// Is told each line that a server writes.
+pub type Observer = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The server under test, on `data_dir`, under `wrapper` (or none) with `environment` added.
 pub fn systole(
@@ -37,7 +43,20 @@ pub fn systole(
     words.extend(["serve", "--listen", "127.0.0.1:0", "--data-dir"].map(str::to_owned));
     words.push(data_dir.display().to_string());
     words.extend(["--metrics-listen", "off", "--outbound-allow", "127.0.0.0/8"].map(str::to_owned));
-    Server::spawn(words, environment)
+    Server::spawn(words, environment, None)
+}
+
+/// One of several servers under test that share the database at `url`.
+pub fn replica(binary: &Path, data_dir: &Path, url: &str, observer: Observer) -> Result<Server> {
+    let mut words = vec![binary.display().to_string()];
+    words.extend(["serve", "--listen", "127.0.0.1:0", "--data-dir"].map(str::to_owned));
+    words.push(data_dir.display().to_string());
+    words.extend(["--metrics-listen", "off", "--outbound-allow", "127.0.0.0/8"].map(str::to_owned));
+    let environment = [
+        ("SYSTOLE_DATABASE_URL".to_owned(), url.to_owned()),
+        ("SYSTOLE_KEY".to_owned(), REPLICAS_KEY.to_owned()),
+    ];
+    Server::spawn(words, &environment, Some(observer))
 }
 
 /// The bare server, under `wrapper` (or none).
@@ -45,11 +64,15 @@ pub fn bare(wrapper: &[String]) -> Result<Server> {
     let this = std::env::current_exe().context("find the benchmark's own binary")?;
     let mut words = wrapper.to_vec();
     words.extend([this.display().to_string(), "bare".to_owned()]);
-    Server::spawn(words, &[])
+    Server::spawn(words, &[], None)
 }
 
 impl Server {
-    fn spawn(mut words: Vec<String>, environment: &[(String, String)]) -> Result<Server> {
+    fn spawn(
+        mut words: Vec<String>,
+        environment: &[(String, String)],
+        observer: Option<Observer>,
+    ) -> Result<Server> {
         // A server must not outlive a benchmark that is killed.
         if Path::new("/usr/bin/setpriv").exists() {
             words.splice(
@@ -81,8 +104,8 @@ impl Server {
                 .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
         ];
         for output in outputs.into_iter().flatten() {
-            let (said, found) = (Arc::clone(&said), found.clone());
-            std::thread::spawn(move || listen(output, &said, &found));
+            let (said, found, observer) = (Arc::clone(&said), found.clone(), observer.clone());
+            std::thread::spawn(move || listen(output, &said, &found, observer.as_deref()));
         }
         drop(found);
         match address.recv_timeout(PATIENCE) {
@@ -120,14 +143,25 @@ impl Server {
         Ok(())
     }
 
-    /// Asks it to stop and waits until it has.
-    pub fn stop(mut self) -> Result<ExitStatus> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         let pid = i32::try_from(self.pid())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the server has no process id")?;
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .context("ask the server to stop")?;
+        rustix::process::kill_process(pid, signal).context("send the server a signal")
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .context("look whether the server has ended")
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.signal(rustix::process::Signal::TERM)?;
         let give_up = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self
@@ -160,10 +194,14 @@ fn listen(
     output: Box<dyn Read + Send>,
     said: &Mutex<VecDeque<String>>,
     found: &mpsc::Sender<SocketAddr>,
+    observer: Option<&(dyn Fn(&str) + Send + Sync)>,
 ) {
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if let Some(address) = address_in(&line) {
             let _ = found.send(address);
+        }
+        if let Some(observer) = observer {
+            observer(&line);
         }
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() == 20 {

@@ -1,6 +1,6 @@
 //! What the store holds after a crash, read by the store itself.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 /// A start that wrote nothing leaves an empty stream; so many in a row are the end.
 const EMPTY_STREAMS: u32 = 5;
+/// In a PostgreSQL that was promoted a sequence goes on some tens ahead.
+const EMPTY_STREAMS_SHARED: u32 = 200;
 
 /// The run ids of all check-ins in the log of `data_dir`, whose server has stopped.
 pub fn read_all_rids(data_dir: &Path) -> Result<HashSet<Uuid>> {
@@ -17,27 +19,33 @@ pub fn read_all_rids(data_dir: &Path) -> Result<HashSet<Uuid>> {
         .enable_all()
         .build()
         .context("start a runtime")?;
-    runtime.block_on(read(data_dir))
+    runtime.block_on(async {
+        let store = Store::open(data_dir)
+            .await
+            .with_context(|| format!("open {}", data_dir.display()))?;
+        let found = read(&store, EMPTY_STREAMS).await?;
+        Ok(found.into_keys().collect())
+    })
 }
 
-async fn read(data_dir: &Path) -> Result<HashSet<Uuid>> {
-    let store = Store::open(data_dir)
-        .await
-        .with_context(|| format!("open {}", data_dir.display()))?;
-    let mut found = HashSet::new();
+/// How often each run id stands in the log of the shared database at `url`.
+pub async fn count_rids(url: &str) -> Result<HashMap<Uuid, u32>> {
+    let store = Store::connect(url).await.context("open the database")?;
+    read(&store, EMPTY_STREAMS_SHARED).await
+}
+
+async fn read(store: &Store, empty_streams: u32) -> Result<HashMap<Uuid, u32>> {
+    let mut found = HashMap::new();
     // Stream 0 holds people's commands.
     let (mut stream, mut empty) = (1, 0);
-    while empty < EMPTY_STREAMS {
+    while empty < empty_streams {
         let mut seq = 1;
         while let Some((at, body)) = store.row_body(stream, seq).await? {
             let records = unpack_checkins(&body, at)
                 .with_context(|| format!("unpack row {seq} of stream {stream}"))?;
-            found.extend(
-                records
-                    .iter()
-                    .filter_map(|record| record.checkin.run)
-                    .map(Uuid::from_u128),
-            );
+            for run in records.iter().filter_map(|record| record.checkin.run) {
+                *found.entry(Uuid::from_u128(run)).or_default() += 1;
+            }
             seq += 1;
         }
         empty = if seq == 1 { empty + 1 } else { 0 };

@@ -14,7 +14,16 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-type Arrivals = Arc<Mutex<Vec<(Timestamp, Bytes)>>>;
+type Arrivals = Arc<Mutex<Vec<Arrival>>>;
+
+/// A message as it came.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    pub at: Timestamp,
+    /// The idempotency key: the same for every attempt.
+    pub key: String,
+    pub body: Bytes,
+}
 
 /// Listens as long as it lives.
 pub struct Receiver {
@@ -65,13 +74,19 @@ impl Receiver {
             .len()
     }
 
+    /// The messages after the first `known`, in the order of arrival.
+    pub fn after(&self, known: usize) -> Vec<Arrival> {
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.iter().skip(known).cloned().collect()
+    }
+
     /// The first message about each triggered incident, in the order of arrival; how many more there were of them.
     pub fn triggered(&self) -> Result<(Vec<Triggered>, usize)> {
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = std::collections::HashSet::new();
         let (mut triggered, mut repeated) = (Vec::new(), 0);
-        for (arrived, body) in arrivals.iter() {
-            let Some(message) = read(*arrived, body).context("read a webhook")? else {
+        for arrival in arrivals.iter() {
+            let Some(message) = read(arrival.at, &arrival.body).context("read a webhook")? else {
                 continue;
             };
             if seen.insert(message.incident.clone()) {
@@ -102,12 +117,19 @@ async fn note(
     request: Request<Incoming>,
     arrivals: Arrivals,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let key = request.headers().get("webhook-id");
+    let key = key.and_then(|key| key.to_str().ok()).unwrap_or_default();
+    let key = key.to_owned();
     if let Ok(body) = request.into_body().collect().await {
-        let arrived = Timestamp::now();
+        let arrival = Arrival {
+            at: Timestamp::now(),
+            key,
+            body: body.to_bytes(),
+        };
         arrivals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((arrived, body.to_bytes()));
+            .push(arrival);
     }
     Ok(Response::new(Empty::new()))
 }

@@ -417,14 +417,18 @@ async fn finisher(
             _ = finished.recv_many(&mut batch, FINISH_MAX) => {}
             () = sent.cancelled() => return,
         }
-        for tries in 1..=5 {
-            match app.store.finish_all(app.now(), &batch).await {
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(error = %crate::chain(&error), tries, "cannot record deliveries");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
+        let begun = app.now();
+        let mut tries = 1;
+        while let Err(error) = app.store.finish_all(app.now(), &batch).await {
+            tracing::error!(error = %crate::chain(&error), tries, "cannot record deliveries");
+            // Until their claims run out nobody else sends them, so a database that comes back meanwhile spares the
+            // receiver a repetition.
+            let patient = !sent.is_cancelled() && app.now().since(begun) < WRITE_BEFORE;
+            if tries >= 5 && !patient {
+                break;
             }
+            tokio::time::sleep(Duration::from_millis(200 * tries.min(5))).await;
+            tries += 1;
         }
         if batch.iter().any(|one| one.finish == Finish::Dead) {
             app.engine.ask_follow_up();

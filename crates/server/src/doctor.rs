@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use systole_store::Error;
 use systole_store::backup::{self, BackupError, Depth, Identity, database_file};
+use systole_store::durability::Durability;
 use systole_wire::{DoctorReport, Finding};
 
 use crate::api::monitors::names_loopback;
@@ -64,7 +65,13 @@ impl Place {
 /// What the database says.
 pub async fn report(app: &App, project: i64) -> Result<DoctorReport, Error> {
     let now = app.now();
-    let mut findings = files(&Place::of(&app.config)).await;
+    let mut findings = match app.store.durability().await? {
+        Some(durability) => vec![
+            shared(app.store.place().unwrap_or_default(), durability),
+            shared_key(&app.config),
+        ],
+        None => files(&Place::of(&app.config)).await,
+    };
     findings.extend(loops(&app.loops.not_ready(now)));
     findings.push(encryption(app));
     findings.push(base_url(app));
@@ -82,6 +89,37 @@ pub async fn report(app: &App, project: i64) -> Result<DoctorReport, Error> {
         base_url: app.base_url.clone(),
         findings,
     })
+}
+
+/// Whether what the shared database has acknowledged survives.
+fn shared(place: &str, durability: Durability) -> Finding {
+    let said = |warning: &str| format!("{place}: {warning}");
+    match (durability, durability.warning().unwrap_or_default()) {
+        (Durability::Standby, _) => Finding::ok(
+            "database",
+            format!("{place}: a commit waits for a synchronous standby"),
+        ),
+        (Durability::Alone, warning) => Finding::warning(
+            "database",
+            said(warning),
+            "name a standby in synchronous_standby_names of the database, with synchronous_commit = on; a service that copies its \
+             storage in another way can be left as it is",
+        ),
+        (Durability::Unsafe(setting), warning) => Finding::problem(
+            "database",
+            said(warning),
+            format!("set {setting} = on in the database"),
+        ),
+    }
+}
+
+/// The server runs, so the key opens the database.
+fn shared_key(config: &Config) -> Finding {
+    let from = match &config.key_file {
+        Some(path) => path.display().to_string(),
+        None => "SYSTOLE_KEY".to_owned(),
+    };
+    Finding::ok("key", format!("given by {from}; it opens the database"))
 }
 
 /// A look at an installation's files, whether its server runs or not.
@@ -423,6 +461,21 @@ mod tests {
                 without_channel(5, &["a".to_owned()]),
                 Level::Problem,
                 ": a and 4 more",
+            ),
+            (
+                shared("db at h:1", Durability::Standby),
+                Level::Ok,
+                "db at h:1",
+            ),
+            (
+                shared("db at h:1", Durability::Alone),
+                Level::Warning,
+                "fail-over",
+            ),
+            (
+                shared("db at h:1", Durability::Unsafe("fsync")),
+                Level::Problem,
+                "crash",
             ),
             (deliveries(0), Level::Ok, "none"),
             (deliveries(3), Level::Warning, "3 were given up"),

@@ -523,6 +523,12 @@ impl EngineLoop {
     /// the truth. Answers whether it could be read before the stop.
     async fn boot_again(&mut self, app: &App) -> bool {
         let mut wait = Duration::from_millis(100);
+        // Of replicas nobody decides until one has read the states.
+        let longest = if app.store.is_shared() {
+            Duration::from_millis(500)
+        } else {
+            Duration::from_secs(5)
+        };
         while !app.stop.is_cancelled() {
             match self.read_all(app).await {
                 Ok(()) => return true,
@@ -534,7 +540,7 @@ impl EngineLoop {
                 () = tokio::time::sleep(wait) => {}
                 () = app.stop.cancelled() => {}
             }
-            wait = (wait * 2).min(Duration::from_secs(5));
+            wait = (wait * 2).min(longest);
         }
         false
     }

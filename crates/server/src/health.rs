@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 use systole_core::time::Span;
+use systole_store::durability::Durability;
 
 use crate::app::App;
 
@@ -17,7 +18,7 @@ pub fn live(app: &App) -> (StatusCode, [(&'static str, String); 1], &'static str
 }
 
 /// 200 once the states are loaded and every loop has run; else 503 with a reason a line, free of addresses and
-/// credentials.
+/// credentials. What does not keep it from serving, and should be known, follows as advice.
 pub fn ready(app: &App) -> (StatusCode, String) {
     if app.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
@@ -27,7 +28,12 @@ pub fn ready(app: &App) -> (StatusCode, String) {
         reasons.push("clock: the database answers too slowly to know its time".to_owned());
     }
     if reasons.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        let advice = app
+            .standing
+            .durability()
+            .and_then(Durability::warning)
+            .map_or_else(String::new, |warning| format!("advice: {warning}\n"));
+        return (StatusCode::OK, format!("ready\n{advice}"));
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
 }

@@ -81,6 +81,7 @@ async fn shared(app: &App, turn: u64) {
         }
         replica::refresh(app).await?;
         if turn.is_multiple_of(CLOSE_TURNS) {
+            app.standing.durable(app.store.durability().await?);
             for stream in app.store.close_silent_streams(replica::SILENT).await? {
                 tracing::warn!(
                     stream,

@@ -1,5 +1,7 @@
 //! Our own metrics, in one table: [`Metrics::new`] registers each with its help, `/metrics` prints them.
 
+use std::time::Duration;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,9 @@ use prometheus_client::registry::Registry;
 
 use crate::app::App;
 use crate::loops::Loop;
+
+/// The database is not waited for any longer: who asks for metrics wants the others then.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// One label: an outcome's word.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -285,14 +290,16 @@ impl Metrics {
 
     /// The text of `/metrics`.
     pub async fn text(&self, app: &App) -> String {
-        self.measure(app).await;
+        self.measure(app);
+        // While the database cannot be reached, the others matter most: these keep their last values.
+        _ = tokio::time::timeout(ASK_WITHIN, self.ask(app)).await;
         let mut text = String::new();
         // Writing to a String does not fail.
         _ = encode(&mut text, &self.registry);
         text
     }
 
-    async fn measure(&self, app: &App) {
+    fn measure(&self, app: &App) {
         let now = app.now();
         {
             let engine = app.engine.read();
@@ -302,22 +309,6 @@ impl Metrics {
             self.outages.set(count(engine.outages().iter().count()));
         }
         self.waiting.set(count(app.ingest.waiting()));
-        let project = systole_store::DEFAULT_PROJECT;
-        if let Ok(open) = app.store.count_open_incidents(project).await {
-            self.open_incidents.set(open);
-        }
-        if let Ok(none) = app.store.count_without_channel(project).await {
-            self.no_channel.set(none);
-        }
-        if let Ok(depths) = app.store.outbox_depths().await {
-            self.deliveries_pending.set(depths.pending);
-            self.deliveries_dead.set(depths.dead);
-            self.outbox_age.set(
-                depths
-                    .oldest
-                    .map_or(0, |oldest| now.since(oldest).as_seconds()),
-            );
-        }
         for (of, health) in app.loops.health() {
             let label = |of: Loop| LoopLabel { name: of.name() };
             self.loop_ok
@@ -339,6 +330,29 @@ impl Metrics {
                 .error()
                 .map_or(0.0, systole_core::time::Span::as_seconds_f64),
         );
+        self.wal_bytes
+            .set(i64::try_from(app.store.wal_bytes()).unwrap_or(i64::MAX));
+    }
+
+    /// What the database knows.
+    async fn ask(&self, app: &App) {
+        let now = app.now();
+        let project = systole_store::DEFAULT_PROJECT;
+        if let Ok(open) = app.store.count_open_incidents(project).await {
+            self.open_incidents.set(open);
+        }
+        if let Ok(none) = app.store.count_without_channel(project).await {
+            self.no_channel.set(none);
+        }
+        if let Ok(depths) = app.store.outbox_depths().await {
+            self.deliveries_pending.set(depths.pending);
+            self.deliveries_dead.set(depths.dead);
+            self.outbox_age.set(
+                depths
+                    .oldest
+                    .map_or(0, |oldest| now.since(oldest).as_seconds()),
+            );
+        }
         if let Ok(lag) = app.store.history_lag().await {
             self.history_lag_rows.set(lag.rows);
             self.history_lag_seconds.set(
@@ -350,8 +364,6 @@ impl Metrics {
             self.database_bytes
                 .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
-        self.wal_bytes
-            .set(i64::try_from(app.store.wal_bytes()).unwrap_or(i64::MAX));
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use systole_core::engine::{Action, CONFIGURATION, MonitorId, Record, Row};
 use systole_core::time::{Span, Time};
+use systole_store::durability::Durability;
 use systole_store::monitors::KnownToken;
 use systole_store::{DEFAULT_PROJECT, Error, Store};
 
@@ -34,6 +35,8 @@ const UNKNOWN_MAX: usize = 10_000;
 pub struct Standing {
     /// The epoch of the lease that it holds; 0 while it stands by.
     epoch: AtomicI64,
+    /// What an acknowledged row survives, as far as it is known.
+    durability: Mutex<Option<Durability>>,
     unknown: Mutex<HashMap<u128, Time>>,
 }
 
@@ -51,6 +54,22 @@ impl Standing {
     /// The epoch in which it decides; `None` while it stands by.
     pub fn epoch(&self) -> Option<i64> {
         Some(self.epoch.load(Ordering::Acquire)).filter(|epoch| *epoch > 0)
+    }
+
+    /// What the database said that an acknowledged row survives.
+    pub(crate) fn durable(&self, durability: Option<Durability>) {
+        *self
+            .durability
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = durability;
+    }
+
+    /// What an acknowledged row survives; `None` with the embedded database, and as long as it is not known.
+    pub fn durability(&self) -> Option<Durability> {
+        *self
+            .durability
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Time>> {

@@ -9,7 +9,7 @@ use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
 use tokio::sync::MutexGuard;
 
-use crate::sql::{Connection, Dialect, Lent, Pool, Preparing};
+use crate::sql::{Connection, Dialect, Lender, Lent, Pool};
 use crate::{Error, sql};
 
 mod embedded;
@@ -62,7 +62,7 @@ impl Store {
     pub async fn connect(url: &str) -> Result<Store, Error> {
         let shared = Shared::open(url).await?;
         Ok(Store {
-            readers: Pool::Postgres(shared.pool.clone(), shared.preparing()),
+            readers: Pool::Postgres(shared.lender.clone()),
             database: Database::Shared(shared),
         })
     }
@@ -99,7 +99,7 @@ impl Store {
     pub async fn session(&self) -> Result<Session<'_>, Error> {
         let embedded = match &self.database {
             Database::Embedded(embedded) => embedded,
-            Database::Shared(shared) => return lend(&shared.pool, shared.preparing()).await,
+            Database::Shared(shared) => return lend(&shared.lender).await,
         };
         let writer = embedded.writer.lock().await;
         let (open, relaxed) = (writer.open, writer.relaxed);
@@ -119,7 +119,7 @@ impl Store {
     pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
         match &self.database {
             Database::Embedded(_) => self.session().await,
-            Database::Shared(shared) => lend(&shared.appending, shared.preparing()).await,
+            Database::Shared(shared) => lend(&shared.appending).await,
         }
     }
 
@@ -220,8 +220,9 @@ impl Store {
     }
 }
 
-async fn lend<'a>(pool: &sqlx::PgPool, preparing: Preparing) -> Result<Session<'a>, Error> {
-    let lent = Lent::from(pool, preparing)
+async fn lend<'a>(lender: &Lender) -> Result<Session<'a>, Error> {
+    let lent = lender
+        .lend()
         .await
         .map_err(Error::attempted("reach the database"))?;
     Ok(Session {
@@ -321,10 +322,11 @@ impl Session<'_> {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
-        sql::query("COMMIT")
-            .execute(self.connection())
-            .await
-            .map_err(Error::attempted("commit"))?;
+        match self.connection() {
+            Connection::Postgres(lent) => lent.simple(shared::COMMIT).await,
+            sqlite @ Connection::Sqlite(_) => sql::query("COMMIT").execute(sqlite).await.map(drop),
+        }
+        .map_err(Error::attempted("commit"))?;
         self.is_open(false);
         Ok(())
     }

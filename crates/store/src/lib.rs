@@ -11,6 +11,7 @@ pub mod copy;
 mod db;
 pub mod decide;
 pub mod deliveries;
+pub mod durability;
 mod error;
 pub mod history;
 pub mod incidents;

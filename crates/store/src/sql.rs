@@ -4,7 +4,9 @@
 //! the dialects do not share is asked of [`Dialect`]; the PostgreSQL schema brings `json_each` and `now_us` along.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
@@ -167,11 +169,72 @@ pub(crate) enum Preparing {
 /// An answer of the shared database that takes longer does not come: the way to it may be cut without a word.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// When a connection of a pool was found broken last. What broke it, a restart or a fail-over of the database or a cut of the
+/// way to it, has broken those that were opened before, too: finding that out one by one would fail a statement each.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    counted_from: Instant,
+    micros: Arc<AtomicU64>,
+}
+
+impl Broken {
+    pub(crate) fn never() -> Broken {
+        Broken {
+            counted_from: Instant::now(),
+            micros: Arc::default(),
+        }
+    }
+
+    fn note(&self) {
+        self.micros.fetch_max(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether a connection that is so old was opened after that.
+    pub(crate) fn trusts(&self, age: Duration) -> bool {
+        let age = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        self.micros.load(Ordering::Relaxed) <= self.now().saturating_sub(age)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.counted_from.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Lends the connections of one pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Lender {
+    pool: PgPool,
+    preparing: Preparing,
+    broken: Broken,
+}
+
+impl Lender {
+    /// `broken` is what the pool asks before it gives a connection away.
+    pub(crate) const fn new(pool: PgPool, preparing: Preparing, broken: Broken) -> Lender {
+        Lender {
+            pool,
+            preparing,
+            broken,
+        }
+    }
+
+    pub(crate) async fn lend(&self) -> Result<Lent, sqlx::Error> {
+        Ok(Lent {
+            connection: self.pool.acquire().await?,
+            preparing: self.preparing,
+            broken: self.broken.clone(),
+            in_statement: false,
+            in_transaction: false,
+        })
+    }
+}
+
 /// A connection of the shared database for as long as somebody has it. One that was left in the middle of a statement or
 /// of a transaction is closed, not given back.
 pub(crate) struct Lent {
     connection: PoolConnection<Postgres>,
     preparing: Preparing,
+    broken: Broken,
     in_statement: bool,
     pub(crate) in_transaction: bool,
 }
@@ -185,15 +248,6 @@ impl Drop for Lent {
 }
 
 impl Lent {
-    pub(crate) async fn from(pool: &PgPool, preparing: Preparing) -> Result<Lent, sqlx::Error> {
-        Ok(Lent {
-            connection: pool.acquire().await?,
-            preparing,
-            in_statement: false,
-            in_transaction: false,
-        })
-    }
-
     const fn preparing(&self) -> Preparing {
         match self.preparing {
             Preparing::InTransaction if self.in_transaction => Preparing::EachTime,
@@ -204,9 +258,17 @@ impl Lent {
     /// Text without parameters, of one statement or several.
     pub(crate) async fn simple(&mut self, text: &'static str) -> Result<(), sqlx::Error> {
         self.in_statement = true;
-        answered(sqlx::raw_sql(text).execute(&mut *self.connection)).await?;
-        self.in_statement = false;
-        Ok(())
+        let answer = answered(sqlx::raw_sql(text).execute(&mut *self.connection)).await;
+        self.ended(&answer);
+        answer.map(drop)
+    }
+
+    /// A statement has ended, or its connection is in doubt.
+    fn ended<T>(&mut self, answer: &Result<T, sqlx::Error>) {
+        self.in_statement = is_open(answer);
+        if self.in_statement {
+            self.broken.note();
+        }
     }
 }
 
@@ -228,7 +290,7 @@ pub(crate) enum Target<'c> {
     SqliteConnection(&'c mut SqliteConnection),
     SqlitePool(&'c SqlitePool),
     PostgresConnection(&'c mut Lent),
-    PostgresPool(&'c PgPool, Preparing),
+    PostgresPool(&'c Lender),
 }
 
 /// One connection, its statements one after the other.
@@ -260,14 +322,14 @@ impl<'c> From<Connection<'c>> for Target<'c> {
 #[derive(Clone, Debug)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
-    Postgres(PgPool, Preparing),
+    Postgres(Lender),
 }
 
 impl<'c> From<&'c Pool> for Target<'c> {
     fn from(pool: &'c Pool) -> Target<'c> {
         match pool {
             Pool::Sqlite(pool) => Target::SqlitePool(pool),
-            Pool::Postgres(pool, preparing) => Target::PostgresPool(pool, *preparing),
+            Pool::Postgres(lender) => Target::PostgresPool(lender),
         }
     }
 }
@@ -343,12 +405,15 @@ impl Row {
 }
 
 /// Whether the connection is in doubt after this: only what the database said itself, or a row that is not there, says
-/// that the statement has ended.
-const fn is_open<T>(answer: &Result<T, sqlx::Error>) -> bool {
-    !matches!(
-        answer,
-        Ok(_) | Err(sqlx::Error::Database(_) | sqlx::Error::RowNotFound)
-    )
+/// that the statement has ended. `57P…` is its last word: it shuts down, or has crashed.
+fn is_open<T>(answer: &Result<T, sqlx::Error>) -> bool {
+    match answer {
+        Ok(_) | Err(sqlx::Error::RowNotFound) => false,
+        Err(sqlx::Error::Database(error)) => {
+            error.code().is_some_and(|code| code.starts_with("57P"))
+        }
+        Err(_) => true,
+    }
 }
 
 /// Runs one expression on a connection that is lent: it ends in time, and what is left open is known.
@@ -367,7 +432,7 @@ macro_rules! lent_to {
             Ok(answer)
         })
         .await;
-        $lent.in_statement = is_open(&answer);
+        $lent.ended(&answer);
         answer
     }};
 }
@@ -382,8 +447,8 @@ macro_rules! on {
             }
             Target::SqlitePool(pool) => sqlite(text, values).$run(pool).await.map($sqlite),
             Target::PostgresConnection(lent) => lent_to!(lent, text, values, $run).map($postgres),
-            Target::PostgresPool(pool, preparing) => {
-                let mut lent = Lent::from(pool, preparing).await?;
+            Target::PostgresPool(lender) => {
+                let mut lent = lender.lend().await?;
                 lent_to!(lent, text, values, $run).map($postgres)
             }
         }
@@ -538,5 +603,24 @@ impl Values<'_> {
         self.first = false;
         self.builder.push_bind(value);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_opened_before_a_connection_broke_is_not_trusted() {
+        let broken = Broken::never();
+        let old = Duration::from_secs(3_600);
+        assert!(broken.trusts(old), "nothing has broken yet");
+        std::thread::yield_now();
+        broken.note();
+        assert!(!broken.clone().trusts(old));
+        while broken.now() == broken.micros.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        assert!(broken.trusts(Duration::ZERO), "it was opened afterwards");
     }
 }

@@ -89,7 +89,8 @@ impl Writer {
     }
 
     async fn commit(&mut self, app: &App, mut pending: Vec<Pending>) -> Result<(), &'static str> {
-        if let Err(error) = self.begin_anew(app).await {
+        let begun = in_time(app, &mut pending, self.begin_anew(app)).await;
+        if let Err(error) = begun {
             app.metrics.append_failures.inc();
             tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
             refuse(app, pending);
@@ -97,7 +98,7 @@ impl Writer {
         }
         loop {
             let batch = self.pack(app, &mut pending);
-            match append_in_time(app, &batch, &mut pending).await {
+            match in_time(app, &mut pending, append(app, &batch)).await {
                 Appended::Durable(put) => {
                     self.seq += 1;
                     acknowledge(app, &batch, put, pending);
@@ -115,7 +116,8 @@ impl Writer {
                         "the log stream of this process was closed by another; beginning a new one"
                     );
                     self.given_up = Some(before(&pending));
-                    if let Err(error) = self.begin_anew(app).await {
+                    let begun = in_time(app, &mut pending, self.begin_anew(app)).await;
+                    if let Err(error) = begun {
                         app.metrics.append_failures.inc();
                         tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
                         refuse(app, pending);
@@ -168,8 +170,10 @@ impl Writer {
         let Some(before) = &self.given_up else {
             return Ok(());
         };
-        if app.store.is_shared() {
-            app.store.end_stream(self.stream, self.seq - 1).await?;
+        // Before the batch, or behind it where it was written after all: left open, the stream would hold deadlines until
+        // somebody closes it as silent.
+        if app.store.is_shared() && !app.store.end_stream(self.stream, self.seq - 1).await? {
+            app.store.end_stream(self.stream, self.seq).await?;
         }
         let stream = app.store.open_stream(&process_name(), app.now()).await?;
         let found = app.store.row_body(self.stream, self.seq).await?;
@@ -210,12 +214,13 @@ pub(crate) fn process_name() -> String {
     format!("{host}/{}", std::process::id())
 }
 
-/// Appends, and meanwhile refuses whoever has waited too long: a disk that hangs must not keep jobs waiting.
-async fn append_in_time(app: &App, batch: &Batch, pending: &mut [Pending]) -> Appended {
-    let mut appending = std::pin::pin!(append(app, batch));
+/// Waits for what the writer does, and meanwhile refuses whoever has waited too long: a disk that hangs must not keep jobs
+/// waiting.
+async fn in_time<T>(app: &App, pending: &mut [Pending], does: impl Future<Output = T>) -> T {
+    let mut does = std::pin::pin!(does);
     loop {
         tokio::select! {
-            appended = &mut appending => return appended,
+            done = &mut does => return done,
             () = tokio::time::sleep(Duration::from_secs(1)) => {
                 let overdue = app.now() - GIVE_UP;
                 let refused = app.ingest.refuse_before(overdue) + refuse_before(pending, overdue);

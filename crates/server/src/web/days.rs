@@ -154,7 +154,7 @@ mod tests {
         (0..)
             .zip(of)
             .map(|(index, (up, down))| Day {
-                start: Time::from_seconds(1_800_057_600 + index * 86_400),
+                start: Time::from_seconds(1_799_971_200 + index * 86_400),
                 up: hours(*up),
                 down: hours(*down),
             })

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
 use crate::Error;
-use crate::sql::Preparing;
+use crate::sql::{Broken, Lender, Preparing};
 
 mod address;
 
@@ -38,18 +38,20 @@ const CONNECTING: Duration = Duration::from_secs(5);
 /// A transaction whose process stands still lets go of its locks after this time: others must be able to decide.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '1s'; SET LOCAL statement_timeout = '5s'";
 
+/// A commit is waited for without a limit of the database's: one that waits for a synchronous standby and runs into the limit is
+/// said to be done, although the standby does not have it.
+pub(super) const COMMIT: &str = "SET LOCAL statement_timeout = 0; COMMIT";
+
 /// One snapshot for all statements, however long they take.
 pub(super) const BEGIN_SNAPSHOT: &str =
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0";
 
 pub(super) struct Shared {
     /// For transactions and reading alike.
-    pub(super) pool: PgPool,
+    pub(super) lender: Lender,
     /// The writer of the log never waits for a connection.
-    pub(super) appending: PgPool,
+    pub(super) appending: Lender,
     place: String,
-    /// Somebody stands between who may give every transaction another connection.
-    is_pooled: bool,
 }
 
 impl Shared {
@@ -75,34 +77,40 @@ impl Shared {
             .close()
             .await
             .map_err(Error::attempted("open the database"))?;
-        let waits = |pool: PgPoolOptions| {
-            pool.acquire_timeout(CONNECTING)
-                .max_lifetime(Duration::from_secs(1_800))
-                .test_before_acquire(false)
+        // How statements that are no part of a transaction are prepared.
+        let preparing = if is_pooled {
+            Preparing::InTransaction
+        } else {
+            Preparing::Once
         };
-        let pool = waits(PgPoolOptions::new().max_connections(12));
-        let appending = waits(PgPoolOptions::new().max_connections(2).min_connections(1));
         // A pooler would not pass it on.
         let bounded = if is_pooled {
             options.clone()
         } else {
             options.clone().options([APPENDING])
         };
+        let lender = |pool: PgPoolOptions, options: PgConnectOptions| {
+            let broken = Broken::never();
+            let asked = broken.clone();
+            let pool = pool
+                .acquire_timeout(CONNECTING)
+                .max_lifetime(Duration::from_secs(1_800))
+                .test_before_acquire(false)
+                .before_acquire(move |_, connection| {
+                    let trusted = asked.trusts(connection.age);
+                    Box::pin(async move { Ok(trusted) })
+                })
+                .connect_lazy_with(options);
+            Lender::new(pool, preparing, broken)
+        };
         Ok(Shared {
-            pool: pool.connect_lazy_with(options),
-            appending: appending.connect_lazy_with(bounded),
+            lender: lender(PgPoolOptions::new().max_connections(12), options),
+            appending: lender(
+                PgPoolOptions::new().max_connections(2).min_connections(1),
+                bounded,
+            ),
             place,
-            is_pooled,
         })
-    }
-
-    /// How statements that are no part of a transaction are prepared.
-    pub(super) const fn preparing(&self) -> Preparing {
-        if self.is_pooled {
-            Preparing::InTransaction
-        } else {
-            Preparing::Once
-        }
     }
 
     /// Where it is, for people: no password.
