@@ -216,11 +216,12 @@ impl Store {
     }
 }
 
-/// Streams with something to read, with where each was read to; positions come as a JSON object.
+/// Streams with something to read, with where each was read to; positions come as a JSON object. A stream of which nothing is left
+/// to read at boot is read on by those who have begun it.
 const TAIL: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log_stream s
     LEFT JOIN json_each($1) p ON CAST(p.key AS BIGINT) = s.stream
     JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
-    WHERE s.folded = 0 ORDER BY l.stream, l.seq";
+    WHERE s.folded = 0 OR p.key IS NOT NULL ORDER BY l.stream, l.seq";
 
 impl Session<'_> {
     async fn new_stream(&mut self, replica: &str, now: Time) -> Result<u32, Error> {
