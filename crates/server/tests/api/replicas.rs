@@ -117,9 +117,10 @@ async fn what_is_done_to_a_monitor_through_one_replica_holds_on_the_other() {
         shows(there, &at, "token", &rotated["token"]).await;
 
         here.call("DELETE", &at, Value::Null).await.expect(204);
-        until("the token of what was deleted to be forgotten", async || {
-            (checked_in(there, token(&rotated)).await == 404).then_some(())
-        })
+        until(
+            "the token of what was deleted to be forgotten",
+            async || (checked_in(there, token(&rotated)).await == 404).then_some(()),
+        )
         .await;
         assert_eq!(there.get(&at).await.status, 404);
     }
@@ -195,7 +196,9 @@ async fn what_one_replica_decides_both_show_and_both_may_act_on() {
             shows(server, &at, "state", &json!("down")).await;
         }
         let taken = format!("{incident}/acknowledge");
-        here.post(&taken, json!({"note": "on it"})).await.expect(200);
+        here.post(&taken, json!({"note": "on it"}))
+            .await
+            .expect(200);
         shows(there, &incident, "state", &json!("acknowledged")).await;
         assert_eq!(checked_in(there, token(&monitor)).await, 200);
         for server in &replicas {

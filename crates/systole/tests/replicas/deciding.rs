@@ -80,7 +80,11 @@ fn a_stop_hands_deciding_over_a_crash_is_taken_over_and_each_lapse_is_told_once(
     assert_eq!(status, 200);
     is_up_again(other, &fake, &before);
 
-    let (killed_job, lasting_job) = if was_first { (first, second) } else { (second, first) };
+    let (killed_job, lasting_job) = if was_first {
+        (first, second)
+    } else {
+        (second, first)
+    };
     killed_job.end();
     let mut killed = take_decider(&mut replicas);
     let last = &replicas[0];

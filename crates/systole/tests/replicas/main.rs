@@ -45,7 +45,10 @@ impl Replica {
     /// Whether it decides, by its metrics; a replica that does not answer does not.
     fn decides(&self) -> bool {
         let metrics = ask(self.server.metrics_address(), "GET", "/metrics", "", b"");
-        metrics.text().lines().any(|line| line == "systole_decides 1")
+        metrics
+            .text()
+            .lines()
+            .any(|line| line == "systole_decides 1")
     }
 
     /// The status that a check-in gets.
@@ -65,7 +68,12 @@ impl Replica {
         let target = format!("/incidents?monitor={}&limit=500", heartbeat.id);
         let shown = self.server.shown(&target);
         let state = |incident: &Value| incident["state"].as_str().unwrap().to_owned();
-        shown["items"].as_array().unwrap().iter().map(state).collect()
+        shown["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(state)
+            .collect()
     }
 }
 
@@ -109,7 +117,8 @@ fn every(replica: &Replica, name: &str, period: &str, grace: &str) -> Heartbeat 
 
 /// A channel to `fake`, that says each thing by itself.
 fn told(replica: &Replica, fake: &Fake) {
-    let body = json!({"name": "told", "kind": "webhook", "digest": false, "config": {"url": fake.url}});
+    let body =
+        json!({"name": "told", "kind": "webhook", "digest": false, "config": {"url": fake.url}});
     let (status, made) = replica.server.api("POST", "/channels", &body);
     assert_eq!(status, 201, "{made}");
 }

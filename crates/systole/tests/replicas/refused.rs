@@ -25,7 +25,11 @@ fn a_replica_that_cannot_start_says_why_in_one_line_without_the_password() {
     let unreachable = format!("postgres://systole:{password}@{closed}/systole");
     let other_key = "YW5vdGhlciBrZXkgdGhhbiB0aGUgb3RoZXJzIHVzZSE=";
     for (url, key, expected) in [
-        (url, None, "--database-url needs a key that every replica is given"),
+        (
+            url,
+            None,
+            "--database-url needs a key that every replica is given",
+        ),
         (url, Some(other_key), "key"),
         (unreachable.as_str(), Some(KEY), "Connection refused"),
     ] {
@@ -37,7 +41,10 @@ fn a_replica_that_cannot_start_says_why_in_one_line_without_the_password() {
         };
         let (status, out, said) = ended(&starting.output().unwrap());
         assert_eq!((status, out.as_str()), (1, ""), "{said}");
-        assert!(said.starts_with("systole: ") && said.contains(expected), "{said}");
+        assert!(
+            said.starts_with("systole: ") && said.contains(expected),
+            "{said}"
+        );
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(!said.contains(password), "{said}");
     }
