@@ -19,7 +19,7 @@ use super::views::{
 use crate::channels::Input;
 
 /// Of check-in bodies on one page, so that it stays under 50 KB whatever was sent.
-const BODIES_BUDGET: usize = 7_000;
+const BODIES_BUDGET: usize = 5_500;
 /// Of one body.
 const BODY_BUDGET: usize = 3_000;
 /// Characters of a name in a list.

@@ -1,6 +1,9 @@
 //! The management API through its own boundary: a real server on a port of its own, spoken to in HTTP.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+/// `postgres.rs` runs the same tests on the other database.
+const ON_POSTGRES: bool = false;
+
 mod bulk;
 mod channels;
 mod history;

@@ -1,6 +1,7 @@
 //! A server of the test's own.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -9,15 +10,22 @@ use serde_json::{Value, json};
 use systole_core::time::Span;
 use systole_server::config::Keep;
 use systole_server::{Config, serve};
+use systole_testing::postgres;
 use tokio::net::TcpStream;
+
+use crate::ON_POSTGRES;
 
 /// The administrator's token.
 pub const ADMIN: &str = "an-administrator-of-tests";
+
+/// The key of servers that share a database.
+const KEY: [u8; 32] = [7; 32];
 
 /// A running server. It ends with the test's runtime.
 pub struct Server {
     pub server: serve::Server,
     _directory: tempfile::TempDir,
+    pub database: Option<Arc<postgres::Database>>,
 }
 
 /// What came back.
@@ -61,13 +69,22 @@ impl Server {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Server {
+        let database = ON_POSTGRES.then(|| Arc::new(postgres::database()));
+        Server::on(database, change).await
+    }
+
+    /// Where `database` is one that others use, one more replica.
+    pub async fn on(
+        database: Option<Arc<postgres::Database>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config {
-            database_url: None,
+            database_url: database.as_ref().map(|database| database.url().to_owned()),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
             key_file: None,
-            key: None,
+            key: database.is_some().then_some(KEY),
             base_url: None,
             tls: None,
             trusted_proxies: Vec::new(),
@@ -89,6 +106,7 @@ impl Server {
         Server {
             server,
             _directory: directory,
+            database,
         }
     }
 
