@@ -160,16 +160,21 @@ impl View {
         &self.place
     }
 
+    /// The newest version that this program knows.
+    pub fn known(&self) -> i64 {
+        if self.is_shared {
+            db::newest_shared_migration()
+        } else {
+            db::newest_migration()
+        }
+    }
+
     /// Looks.
     ///
     /// # Errors
     /// [`Error::Newer`], or what the database says.
     pub async fn status(&self) -> Result<Status, Error> {
-        let known = if self.is_shared {
-            db::newest_shared_migration()
-        } else {
-            db::newest_migration()
-        };
+        let known = self.known();
         let version = self.version().await?;
         if version > known {
             return Err(Error::Newer {
