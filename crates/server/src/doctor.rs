@@ -188,6 +188,13 @@ fn space(free: u64, whole: u64) -> Finding {
 fn key(place: &Place, identity: Option<&Identity>) -> Finding {
     let path = place.key_path();
     let shown = path.display();
+    if place.database_url.is_some() && place.key.is_none() && place.key_file.is_none() {
+        return Finding::problem(
+            "key",
+            "with a shared database the key must be given: the server does not start",
+            format!("give --key-file or SYSTOLE_KEY, for example --key-file {shown}"),
+        );
+    }
     let keys = match place.keys() {
         Ok(keys) => keys,
         Err(error) => {
@@ -211,13 +218,6 @@ fn key(place: &Place, identity: Option<&Identity>) -> Finding {
         Some(_) => "it opens the database",
         None => "whether it opens the database cannot be seen",
     };
-    if place.database_url.is_some() && place.key.is_none() && place.key_file.is_none() {
-        return Finding::problem(
-            "key",
-            "with a shared database the key must be given: the server does not start",
-            format!("give --key-file or SYSTOLE_KEY, for example --key-file {shown}"),
-        );
-    }
     if place.key.is_some() {
         return Finding::ok("key", format!("given as SYSTOLE_KEY; {opens}"));
     }

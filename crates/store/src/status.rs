@@ -337,7 +337,7 @@ impl View {
     /// # Errors
     /// What the database says.
     pub async fn commit(&self) -> Result<(), Error> {
-        query("SELECT 1 FROM pg_logical_emit_message(TRUE, 'systole', '')")
+        query("SELECT 1 FROM pg_logical_emit_message(TRUE, 'systole', CAST('' AS TEXT))")
             .execute(&self.pool)
             .await
             .map_err(Error::attempted("commit"))?;

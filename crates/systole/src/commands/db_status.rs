@@ -190,7 +190,7 @@ fn json(view: &View, status: &Status) -> Value {
         Some((cut, vector)) => {
             let streams = vector
                 .iter()
-                .map(|(stream, reached)| (stream.to_string(), reached.seq.into()));
+                .map(|(stream, reached)| (stream.to_string(), Value::from(reached.seq)));
             json!({
                 "cut": cut,
                 "at": read_until(holdings).map(at),
