@@ -66,6 +66,11 @@ impl Clock {
         Time::from_micros(boot())
     }
 
+    /// What the wall clock of this machine shows, whatever is taken for the time.
+    pub(crate) fn wall() -> Time {
+        Time::from_micros(wall())
+    }
+
     /// Before the database is asked for the time.
     pub fn ask(&self) -> Asked {
         Asked(boot())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use systole_store::Error;
 use systole_store::backup::{self, BackupError, Depth, Identity, database_file};
-use systole_store::durability::Durability;
+use systole_store::status::View;
 use systole_wire::{DoctorReport, Finding};
 
 use crate::api::monitors::names_loopback;
@@ -15,6 +15,8 @@ use crate::app::App;
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::outbound::guard::Lists;
+
+mod shared;
 
 /// A larger database is not searched for damage while it serves: that reads all of it.
 const CHECKED_BYTES: u64 = 1 << 30;
@@ -29,6 +31,8 @@ const NAMED: u32 = 20;
 pub struct Place {
     /// The data directory.
     pub data_dir: PathBuf,
+    /// Where the shared database is; `None` for the embedded one. Holds a password.
+    pub database_url: Option<String>,
     /// The key file, where not in it.
     pub key_file: Option<PathBuf>,
     /// The key itself, where it was given from outside.
@@ -40,6 +44,7 @@ impl Place {
     pub fn of(config: &Config) -> Place {
         Place {
             data_dir: config.data_dir.clone(),
+            database_url: config.database_url.clone(),
             key_file: config.key_file.clone(),
             key: config.key,
         }
@@ -53,7 +58,8 @@ impl Place {
         Keys::read(self.key.as_ref(), self.key_file.as_deref(), &self.data_dir)
     }
 
-    fn key_path(&self) -> PathBuf {
+    /// The key's file, unless it was given from outside.
+    pub fn key_path(&self) -> PathBuf {
         let inside = || self.data_dir.join("key");
         self.key_file.clone().unwrap_or_else(inside)
     }
@@ -65,12 +71,10 @@ impl Place {
 /// What the database says.
 pub async fn report(app: &App, project: i64) -> Result<DoctorReport, Error> {
     let now = app.now();
-    let mut findings = match app.store.durability().await? {
-        Some(durability) => vec![
-            shared(app.store.place().unwrap_or_default(), durability),
-            shared_key(&app.config),
-        ],
-        None => files(&Place::of(&app.config)).await,
+    let place = Place::of(&app.config);
+    let mut findings = match View::of(&app.store) {
+        Some(view) => shared::findings(&place, &view).await,
+        None => files(&place).await,
     };
     findings.extend(loops(&app.loops.not_ready(now)));
     findings.push(encryption(app));
@@ -91,39 +95,14 @@ pub async fn report(app: &App, project: i64) -> Result<DoctorReport, Error> {
     })
 }
 
-/// Whether what the shared database has acknowledged survives.
-fn shared(place: &str, durability: Durability) -> Finding {
-    let said = |warning: &str| format!("{place}: {warning}");
-    match (durability, durability.warning().unwrap_or_default()) {
-        (Durability::Standby, _) => Finding::ok(
-            "database",
-            format!("{place}: a commit waits for a synchronous standby"),
-        ),
-        (Durability::Alone, warning) => Finding::warning(
-            "database",
-            said(warning),
-            "name a standby in synchronous_standby_names of the database, with synchronous_commit = on; a service that copies its \
-             storage in another way can be left as it is",
-        ),
-        (Durability::Unsafe(setting), warning) => Finding::problem(
-            "database",
-            said(warning),
-            format!("set {setting} = on in the database"),
-        ),
-    }
-}
-
-/// The server runs, so the key opens the database.
-fn shared_key(config: &Config) -> Finding {
-    let from = match &config.key_file {
-        Some(path) => path.display().to_string(),
-        None => "SYSTOLE_KEY".to_owned(),
-    };
-    Finding::ok("key", format!("given by {from}; it opens the database"))
-}
-
 /// A look at an installation's files, whether its server runs or not.
 pub async fn files(place: &Place) -> Vec<Finding> {
+    if let Some(url) = &place.database_url {
+        return match View::shared(url).await {
+            Ok(view) => shared::findings(place, &view).await,
+            Err(error) => vec![shared::unreachable(&error), key(place, None)],
+        };
+    }
     let file = database_file(&place.data_dir);
     let bytes = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
     let depth = if bytes > CHECKED_BYTES {
@@ -209,6 +188,13 @@ fn space(free: u64, whole: u64) -> Finding {
 fn key(place: &Place, identity: Option<&Identity>) -> Finding {
     let path = place.key_path();
     let shown = path.display();
+    if place.database_url.is_some() && place.key.is_none() && place.key_file.is_none() {
+        return Finding::problem(
+            "key",
+            "with a shared database the key must be given: the server does not start",
+            format!("give --key-file or SYSTOLE_KEY, for example --key-file {shown}"),
+        );
+    }
     let keys = match place.keys() {
         Ok(keys) => keys,
         Err(error) => {
@@ -493,6 +479,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let place = Place {
             data_dir: directory.path().to_owned(),
+            database_url: None,
             key_file: None,
             key: None,
         };

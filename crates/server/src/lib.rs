@@ -13,6 +13,7 @@ pub mod channels;
 pub mod clock;
 pub mod compose;
 pub mod config;
+pub mod database;
 pub mod deliverer;
 pub mod doctor;
 mod engine_loop;

@@ -20,6 +20,23 @@ use shared::Shared;
 
 pub(crate) use embedded::{FILE, lock, newest_migration};
 
+/// A shared database for somebody who only looks, with its name, host and port for people.
+pub(crate) async fn look(url: &str) -> Result<(Pool, String), Error> {
+    let shared = Shared::look(url).await?;
+    let pool = Pool::Postgres(shared.pool.clone(), shared.preparing());
+    Ok((pool, shared.place().to_owned()))
+}
+
+/// The embedded database of a directory for somebody who only looks.
+pub(crate) fn look_into(directory: &Path) -> Pool {
+    Pool::Sqlite(embedded::look(directory))
+}
+
+/// The newest version of a shared database that this program knows.
+pub(crate) fn newest_shared_migration() -> i64 {
+    shared::newest_migration()
+}
+
 /// The database. Cheap to share behind an `Arc`.
 pub struct Store {
     database: Database,

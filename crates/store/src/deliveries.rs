@@ -433,19 +433,23 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn outbox_depths(&self) -> Result<OutboxDepths, Error> {
-        let row = sql::query(
-            "SELECT (SELECT COUNT(*) FROM delivery WHERE state = 0), (SELECT COUNT(*) FROM delivery WHERE state = 3),
-             (SELECT MIN(decided_at) FROM delivery WHERE state = 0)",
-        )
-        .fetch_one(self.readers())
-        .await
-        .map_err(Error::attempted("measure the outbox"))?;
-        Ok(OutboxDepths {
-            pending: row.get(0),
-            dead: row.get(1),
-            oldest: row.get::<Option<i64>>(2).map(Time::from_micros),
-        })
+        depths(self.readers()).await
     }
+}
+
+pub(crate) async fn depths(pool: &sql::Pool) -> Result<OutboxDepths, Error> {
+    let row = sql::query(
+        "SELECT (SELECT COUNT(*) FROM delivery WHERE state = 0), (SELECT COUNT(*) FROM delivery WHERE state = 3),
+         (SELECT MIN(decided_at) FROM delivery WHERE state = 0)",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(Error::attempted("measure the outbox"))?;
+    Ok(OutboxDepths {
+        pending: row.get(0),
+        dead: row.get(1),
+        oldest: row.get::<Option<i64>>(2).map(Time::from_micros),
+    })
 }
 
 impl Session<'_> {

@@ -27,6 +27,7 @@ mod settings;
 mod sql;
 pub mod standby;
 mod state;
+pub mod status;
 
 pub use db::{Session, Store};
 pub use error::Error;

@@ -57,7 +57,7 @@ pub enum Command {
     Diff(DiffArgs),
     /// Look for what is set up wrongly, and send every channel a test message
     Doctor(DoctorArgs),
-    /// Look after the database: back it up, restore it, check it
+    /// Look after the database: status, backup, restore, check, and the copy into a PostgreSQL
     Db(DbArgs),
     /// Print reference pages, made from the tables that the program itself uses
     #[command(hide = true)]
@@ -243,17 +243,23 @@ pub struct DoctorArgs {
     pub no_send: bool,
     /// How to show it
     #[arg(short, long, default_value = "text")]
-    pub output: DoctorFormat,
+    pub output: TextOrJson,
     /// The key file, for a server on this machine that is down [default: key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<String>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The PostgreSQL of a server that is down [env: SYSTOLE_DATABASE_URL]"
+    )]
+    pub database_url: Option<String>,
     #[command(flatten)]
     pub connection: Connection,
 }
 
-/// How `systole doctor` shows it.
+/// How `systole doctor` and `systole db status` show it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum DoctorFormat {
+pub enum TextOrJson {
     /// For people.
     Text,
     /// For programs.
@@ -277,6 +283,10 @@ pub enum DbCommand {
     Restore(RestoreArgs),
     /// Check the database, or a backup: soundness, version, key
     Check(CheckArgs),
+    /// Show which database it is, what it holds, which servers use it and who decides; it is only read
+    Status(StatusArgs),
+    /// Copy the embedded database into an empty PostgreSQL; the server must be stopped
+    Copy(CopyArgs),
 }
 
 /// Which installation's files, as `systole serve` finds them.
@@ -294,6 +304,12 @@ pub struct PlaceArgs {
         help = "The key file [env: SYSTOLE_KEY_FILE] [default: key in the data directory]"
     )]
     pub key_file: Option<String>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The PostgreSQL that the server uses instead of its data directory [env: SYSTOLE_DATABASE_URL]"
+    )]
+    pub database_url: Option<String>,
     #[arg(
         long,
         value_name = "FILE",
@@ -330,6 +346,45 @@ pub struct CheckArgs {
     pub file: Option<PathBuf>,
     #[command(flatten)]
     pub place: PlaceArgs,
+}
+
+/// `systole db status`.
+#[derive(Args)]
+pub struct StatusArgs {
+    /// How to show it
+    #[arg(short, long, default_value = "text")]
+    pub output: TextOrJson,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// `systole db copy`.
+#[derive(Args)]
+pub struct CopyArgs {
+    #[arg(
+        long = "to",
+        value_name = "URL",
+        help = "The PostgreSQL, which must hold nothing; the variable keeps a password out of sight [env: SYSTOLE_DATABASE_URL]"
+    )]
+    pub to: Option<String>,
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "The server's data directory [env: SYSTOLE_DATA_DIR] [default: ./systole-data]"
+    )]
+    pub data_dir: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The key file [env: SYSTOLE_KEY_FILE] [default: key in the data directory]"
+    )]
+    pub key_file: Option<String>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The server's configuration file [env: SYSTOLE_CONFIG] [default: ./systole.toml where it exists]"
+    )]
+    pub config: Option<PathBuf>,
 }
 
 /// `systole get`.
@@ -459,6 +514,13 @@ mod tests {
             ("db backup x.db --data-dir d", true),
             ("db restore x.db --force", true),
             ("db check", true),
+            ("db status -o json --database-url postgres://h/d", true),
+            ("db status -o yaml", false),
+            (
+                "db copy --to postgres://h/d --data-dir d --key-file k",
+                true,
+            ),
+            ("db copy postgres://h/d", false),
             ("db", false),
             ("doctor --no-send -o json", true),
             ("doctor --send --no-send", false),

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{self, ServeConfig, ServeFlags, Sources};
 use crate::failure::Failure;
+use crate::out::quoted;
 use crate::telemetry;
 
 /// Room for a few thousand connections.
@@ -192,14 +193,4 @@ wait   # for the recovery
         token_file = quoted(&token_file.display().to_string()),
     );
     Ok(text)
-}
-
-/// As a shell reads it back.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
 }

@@ -102,6 +102,19 @@ impl Embedded {
     }
 }
 
+/// For somebody who only looks, without the directory's lock.
+pub(super) fn look(directory: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new()
+        .filename(directory.join(FILE))
+        .read_only(true)
+        .create_if_missing(false)
+        .busy_timeout(Duration::from_secs(10))
+        .disable_statement_logging();
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(options)
+}
+
 /// The directory's lock, which is made with it where they are missing.
 pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
     let refused = |source| Error::Directory {

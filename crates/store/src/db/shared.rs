@@ -56,6 +56,15 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) async fn open(url: &str) -> Result<Shared, Error> {
+        Shared::connect(url, true).await
+    }
+
+    /// The same for somebody who only looks: nothing is migrated.
+    pub(super) async fn look(url: &str) -> Result<Shared, Error> {
+        Shared::connect(url, false).await
+    }
+
+    async fn connect(url: &str, is_migrated: bool) -> Result<Shared, Error> {
         let options = address::read(url)?
             .application_name("systole")
             // Poolers know little of what a connection may ask for at its start, and we need none of it.
@@ -72,7 +81,9 @@ impl Shared {
         // A pool would try again and again, and say in the end that it has no connection.
         let mut first = connect(&options, &place).await?;
         let is_pooled = is_pooled(&mut first, &options, &place).await?;
-        migrate(&mut first, &place).await?;
+        if is_migrated {
+            migrate(&mut first, &place).await?;
+        }
         first
             .close()
             .await
@@ -227,7 +238,7 @@ fn new_enough(version: &str) -> Result<(), Error> {
 }
 
 /// The version that a database has once this program has opened it.
-fn newest_migration() -> i64 {
+pub(super) fn newest_migration() -> i64 {
     MIGRATIONS
         .iter()
         .map(|migration| migration.version)

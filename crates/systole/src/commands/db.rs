@@ -1,12 +1,23 @@
-//! `systole db`: the database's copies and its soundness.
+//! `systole db`: the database's backups and its soundness; `status` and `copy` have files of their own.
 
 use systole_server::backup::{self, Contents, Place};
 use systole_server::doctor::size;
 
 use super::place::place;
+use super::{db_copy, db_status};
 use crate::cli::{BackupArgs, CheckArgs, DbArgs, DbCommand, PlaceArgs, RestoreArgs};
 use crate::failure::Failure;
 use crate::{out, times};
+
+const BACKUP_INSTEAD: &str = "  pg_dump --format=custom --file=FILE URL     a copy of one moment, while servers run
+  pg_basebackup --pgdata=DIR                  of the whole PostgreSQL; with WAL archiving up to the last moment";
+const RESTORE_INSTEAD: &str =
+    "  pg_restore --clean --if-exists --single-transaction --dbname=URL FILE
+
+with all servers stopped, of a file that pg_dump --format=custom made.";
+const CHECK_INSTEAD: &str = "  pg_amcheck --dbname=NAME     searches tables and indexes for damage
+  systole db status            what is in it, and who uses it
+  systole doctor               version, clock, commits, standby, lease, and whether the key opens it";
 
 /// Does what was asked.
 ///
@@ -17,15 +28,29 @@ pub async fn run(args: DbArgs) -> Result<(), Failure> {
         DbCommand::Backup(args) => back_up(args).await,
         DbCommand::Restore(args) => restore(args).await,
         DbCommand::Check(args) => check(args).await,
+        DbCommand::Status(args) => db_status::run(args).await,
+        DbCommand::Copy(args) => db_copy::run(args).await,
     }
 }
 
-fn of(args: PlaceArgs) -> Result<Place, Failure> {
-    place(args.config, args.data_dir, args.key_file)
+pub(super) fn of(args: PlaceArgs) -> Result<Place, Failure> {
+    place(args.config, args.data_dir, args.key_file, args.database_url)
+}
+
+/// The same for what is done with the files of an embedded database. A PostgreSQL has better tools of its own.
+fn of_files(args: PlaceArgs, instead: &str) -> Result<Place, Failure> {
+    let place = of(args)?;
+    if place.database_url.is_none() {
+        return Ok(place);
+    }
+    Err(Failure::Usage(format!(
+        "this is for the database in a data directory, and --database-url, SYSTOLE_DATABASE_URL or systole.toml names a \
+         PostgreSQL. Its own tools do that:\n\n{instead}\n\nThe key is not in it: keep that apart."
+    )))
 }
 
 async fn back_up(args: BackupArgs) -> Result<(), Failure> {
-    let place = of(args.place)?;
+    let place = of_files(args.place, BACKUP_INSTEAD)?;
     let contents = backup::back_up(&place.data_dir, &args.file)
         .await
         .map_err(Failure::failed)?;
@@ -43,7 +68,7 @@ async fn back_up(args: BackupArgs) -> Result<(), Failure> {
 }
 
 async fn restore(args: RestoreArgs) -> Result<(), Failure> {
-    let place = of(args.place)?;
+    let place = of_files(args.place, RESTORE_INSTEAD)?;
     let (contents, aside) = backup::restore(&place, &args.file, args.force, times::now())
         .await
         .map_err(Failure::failed)?;
@@ -65,8 +90,13 @@ async fn restore(args: RestoreArgs) -> Result<(), Failure> {
 }
 
 async fn check(args: CheckArgs) -> Result<(), Failure> {
-    let place = of(args.place)?;
     let is_backup = args.file.is_some();
+    // A file that is named is one of SQLite's, whatever the server uses by now.
+    let place = if is_backup && args.place.database_url.is_none() {
+        of(args.place)?
+    } else {
+        of_files(args.place, CHECK_INSTEAD)?
+    };
     let file = args
         .file
         .unwrap_or_else(|| backup::database_file(&place.data_dir));

@@ -8,7 +8,7 @@ use systole_server::doctor;
 use systole_wire::{Attempt, DoctorReport, Finding, Level};
 
 use super::place::place;
-use crate::cli::{DoctorArgs, DoctorFormat};
+use crate::cli::{DoctorArgs, TextOrJson};
 use crate::client::Api;
 use crate::client::http::{Reply, Url, escaped};
 use crate::failure::Failure;
@@ -53,8 +53,8 @@ pub async fn run(args: DoctorArgs) -> Result<(), Failure> {
         _ => findings.extend(local(&args).await?),
     }
     out::print(&match args.output {
-        DoctorFormat::Text => text(&findings),
-        DoctorFormat::Json => out::json(&json(&findings)) + "\n",
+        TextOrJson::Text => text(&findings),
+        TextOrJson::Json => out::json(&json(&findings)) + "\n",
     })?;
     if count(&findings, Level::Problem) > 0 {
         Err(Failure::Told)
@@ -111,8 +111,13 @@ async fn local(args: &DoctorArgs) -> Result<Vec<Finding>, Failure> {
         .data_dir
         .as_ref()
         .map(|path| path.display().to_string());
-    let place = place(None, data_dir.clone(), args.key_file.clone())?;
-    if !place.data_dir.exists() && data_dir.is_none() {
+    let place = place(
+        None,
+        data_dir.clone(),
+        args.key_file.clone(),
+        args.database_url.clone(),
+    )?;
+    if place.database_url.is_none() && !place.data_dir.exists() && data_dir.is_none() {
         // Nobody said that it is on this machine.
         return Ok(Vec::new());
     }
@@ -270,7 +275,7 @@ fn may_send(args: &DoctorArgs, channels: &[Value]) -> Result<bool, Failure> {
     }
     let mut stderr = std::io::stderr();
     let is_asked = !args.send
-        && args.output == DoctorFormat::Text
+        && args.output == TextOrJson::Text
         && std::io::stdin().is_terminal()
         && stderr.is_terminal();
     if !is_asked {

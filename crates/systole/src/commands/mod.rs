@@ -4,6 +4,8 @@ mod apply;
 mod apply_diff;
 mod apply_many;
 mod db;
+mod db_copy;
+mod db_status;
 pub mod demo_receiver;
 mod diff;
 mod doctor;
