@@ -10,12 +10,14 @@ mod instructions;
 mod kill;
 mod load;
 mod machine;
+mod peers;
 mod ping;
 mod process;
 mod readback;
 mod receiver;
 mod report;
 mod response;
+mod scale;
 mod seed;
 mod shim;
 mod token;
@@ -39,6 +41,10 @@ enum Command {
     Create(create::Options),
     /// Kill -9 under load: acknowledged, found, lost
     Kill(kill::Options),
+    /// Other servers that take pings, beside ours
+    Peers(peers::Options),
+    /// What more monitors change, on both databases
+    Scale(scale::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Command::Alerts(options) => alerts::run(options),
         Command::Create(options) => create::run(options),
         Command::Kill(options) => kill::run(options),
+        Command::Peers(options) => peers::run(options),
+        Command::Scale(options) => scale::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {
