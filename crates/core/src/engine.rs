@@ -11,6 +11,8 @@
 //! 3. In passes, [`Engine::sweep`] dirty states to rows, and at the end of a pass move the checkpoint to where the log
 //!    stood at its *beginning*.
 //!
+//! A replica that does not decide observes as well, and reloads what the decider has persisted (`standby.rs`).
+//!
 //! Boot, take-over and doubt are one operation: state = latest persisted row + the log after its position.
 
 use std::cmp::Reverse;
@@ -25,6 +27,7 @@ use crate::time::Time;
 
 mod boot;
 mod input;
+mod standby;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -32,6 +35,7 @@ mod tests;
 use input::{Input, apply, judges};
 
 pub use boot::{Boot, BootedMonitor};
+pub use standby::Persisted;
 pub use sweep::{Sweep, SweepEnd};
 
 /// A monitor's number: small, dense, never used again.
@@ -451,6 +455,9 @@ pub struct Engine {
     next_incident: u64,
     bases: Option<boot::Bases>,
     pass: Option<sweep::Pass>,
+    /// Streams that a pass has finished, with how many passes ago that was.
+    finished: BTreeMap<u32, u8>,
+    standby: standby::Standby,
     /// Equal settings are kept once: a million monitors have few of them.
     settings: HashSet<Arc<Settings>>,
 }
@@ -476,11 +483,6 @@ impl Engine {
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
-    }
-
-    /// How many wait for a decision.
-    pub fn unsettled(&self) -> usize {
-        self.backlog.len()
     }
 
     /// How many differ from their rows.
@@ -607,7 +609,8 @@ impl Engine {
     }
 
     /// Folds one input, or keeps it for the decision when it is news, when it judges a deadline (a miss that only counts
-    /// is no news, but it may lie in a hold), or when it follows what is kept.
+    /// is no news, but it may lie in a hold), when it follows what is kept, or when the monitor is not known yet: another
+    /// replica made it, and the record of that has still to be read.
     fn feed(&mut self, id: MonitorId, position: Position, input: impl Fn() -> Input) {
         if !self.is_above_base(id, position) {
             return;
@@ -622,9 +625,12 @@ impl Engine {
         let judges = after
             .as_ref()
             .is_some_and(|monitor| judges(monitor, &input, &self.outages));
+        let is_early = after.is_none()
+            && id as usize >= self.places.len()
+            && matches!(input, Input::Checkin(..));
         let (events, exists) = apply(&mut after, &input, &self.outages, &mut next);
         let deleted = exists && after.is_none();
-        if events.is_empty() && !deleted && !judges {
+        if events.is_empty() && !deleted && !judges && !is_early {
             if let Some(monitor) = after {
                 self.put(id, monitor, true);
             }
@@ -751,7 +757,8 @@ impl Engine {
 
     /// Decides at `now`, the clock read before the head read whose rows have just been observed.
     ///
-    /// Changes nothing in memory but the order of timers; [`Engine::install`] does, after the commit.
+    /// Changes nothing in memory but the order of timers; [`Engine::install`] does, after the commit. What waited for the
+    /// creation of its monitor is dropped where the head read had none: that monitor was deleted long ago.
     pub fn decide(&mut self, now: Time) -> Option<Decision> {
         let held = self.held_since(now).unwrap_or(Time::NEVER);
         let ids = self.ripe(now, DECISION_MAX);
@@ -759,10 +766,18 @@ impl Engine {
             return None;
         }
         let mut next = self.next_incident;
-        let changes = ids
-            .into_iter()
-            .map(|id| self.decide_one(id, now.min(held), &mut next))
-            .collect();
+        let mut changes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let change = self.decide_one(id, now.min(held), &mut next);
+            if change.after.is_none() && self.place(id).is_none() && change.events.is_empty() {
+                self.backlog.remove(&id);
+            } else {
+                changes.push(change);
+            }
+        }
+        if changes.is_empty() {
+            return None;
+        }
         Some(Decision {
             cut: self.version + 1,
             now,
@@ -778,7 +793,7 @@ impl Engine {
     fn judges_in_hold(&self, id: MonitorId, held: Time) -> bool {
         let mut after = self.place(id).map(|place| place.monitor.clone());
         let mut inputs = self.backlog.get(&id).cloned().unwrap_or_default();
-        inputs.sort_by_key(Input::at);
+        inputs.sort_by_key(Input::order);
         for input in &inputs {
             if let Some(monitor) = &after {
                 let mut heartbeat = monitor.heartbeat.clone();
@@ -795,8 +810,7 @@ impl Engine {
     fn decide_one(&self, id: MonitorId, judge_until: Time, next: &mut u64) -> Decided {
         let mut after = self.place(id).map(|place| place.monitor.clone());
         let mut inputs = self.backlog.get(&id).cloned().unwrap_or_default();
-        // Streams are merged by the stamp of receipt; the sort is stable, so each keeps its own order.
-        inputs.sort_by_key(Input::at);
+        inputs.sort_by_key(Input::order);
         let mut events = Vec::new();
         for input in &inputs {
             events.extend(apply(&mut after, input, &self.outages, next).0);
@@ -826,16 +840,7 @@ impl Engine {
                         place.dirty = false;
                     }
                 }
-                None => {
-                    if self
-                        .places
-                        .get_mut(id as usize)
-                        .and_then(Option::take)
-                        .is_some()
-                    {
-                        self.count -= 1;
-                    }
-                }
+                None => self.remove(id),
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The loop around the engine's memory: observe, decide, sweep.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use systole_core::engine::{Engine, Row};
+use systole_core::engine::{Engine, MonitorId, Row};
 use systole_core::time::{Span, Time};
 use systole_store::decide::{FollowedUp, SettingsIds};
 use systole_store::lease::LEASE;
@@ -29,8 +30,10 @@ const FOLLOW_UP_EVERY: Span = Span::from_seconds(5);
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How often the log of a shared database is read: what others appended is not handed over.
 const TAIL_EVERY: Duration = Duration::from_millis(25);
-/// A replica that stands by reads the states again this often while some of them were decided by another.
-const RELOAD_EVERY: Span = Span::from_seconds(1);
+/// How often a replica that stands by looks whether the checkpoint has moved.
+const CHECKPOINT_EVERY: Span = Span::from_seconds(1);
+/// Monitors that are reloaded at once.
+const RELOAD_MAX: usize = 1_000;
 
 /// What the loop keeps beside the shared memory.
 pub(crate) struct EngineLoop {
@@ -44,19 +47,59 @@ pub(crate) struct EngineLoop {
     lease_held: Time,
     pass_begun: Time,
     followed_up: Time,
-    reloaded: Time,
+    /// Transitions up to this one are in memory: what stands by reads those after it.
+    transition: i64,
+    /// The cut of the checkpoint that was read last, and when that was.
+    checkpoint: (Option<u64>, Time),
     /// Memory may differ from what was persisted, and the stop came before it could be read again.
     doubtful: bool,
 }
 
+/// Memory as it was persisted, with the log after it up to the head.
+pub(crate) struct Booted {
+    /// The memory.
+    pub(crate) engine: Engine,
+    settings: SettingsIds,
+    /// Transitions up to this one are in it.
+    transition: i64,
+}
+
+/// What the loop keeps of a boot beside the memory.
+pub(crate) struct Kept {
+    pub(crate) settings: SettingsIds,
+    transition: i64,
+}
+
+impl Booted {
+    pub(crate) fn parts(self) -> (Engine, Kept) {
+        let Booted {
+            engine,
+            settings,
+            transition,
+        } = self;
+        (
+            engine,
+            Kept {
+                settings,
+                transition,
+            },
+        )
+    }
+}
+
 /// Reads what was persisted and the log after it, up to the head.
-pub(crate) async fn boot(store: &systole_store::Store) -> Result<(Engine, SettingsIds), Error> {
+pub(crate) async fn boot(store: &systole_store::Store) -> Result<Booted, Error> {
+    let transition = store.numbers().await?.transition;
     let booted = store.boot().await?;
     let mut engine = Engine::boot(booted.boot);
     loop {
         let rows = store.tail(engine.vector(), TAIL_LIMIT).await?;
         if rows.is_empty() {
-            return Ok((engine, booted.settings));
+            return Ok(Booted {
+                engine,
+                settings: booted.settings,
+                transition,
+            });
         }
         observe(&mut engine, rows.iter())?;
     }
@@ -72,18 +115,20 @@ fn observe<'a>(engine: &mut Engine, rows: impl Iterator<Item = &'a Row>) -> Resu
 }
 
 impl EngineLoop {
-    pub(crate) fn new(
-        rows: UnboundedReceiver<Arc<Row>>,
-        settings: SettingsIds,
-        holder: u32,
-    ) -> EngineLoop {
+    /// With what was booted; answers the memory, too.
+    pub(crate) fn new(rows: UnboundedReceiver<Arc<Row>>, booted: Kept, holder: u32) -> EngineLoop {
+        let Kept {
+            settings,
+            transition,
+        } = booted;
         EngineLoop {
             rows,
             settings,
+            transition,
+            checkpoint: (None, Time::MIN),
             holder,
             lease_asked: Time::MIN,
             lease_held: Time::MIN,
-            reloaded: Time::MIN,
             // What was just read from the log is written back at once: the next start need not read it again.
             pass_begun: Time::MIN,
             followed_up: Time::MIN,
@@ -186,10 +231,10 @@ impl EngineLoop {
         if app.store.is_shared() {
             // Of all streams together, in one order: what was handed over only says that there is something to read.
             self.lead(app).await?;
-            self.catch_up(app).await?;
             if app.standing.epoch().is_none() {
-                return self.settle(app).await;
+                return self.follow(app, true).await;
             }
+            self.catch_up(app).await?;
         } else {
             let in_order =
                 observe(&mut app.engine.write(), batch.iter().map(AsRef::as_ref)).is_ok();
@@ -228,6 +273,7 @@ impl EngineLoop {
         match app.standing.epoch() {
             Some(epoch) if stopping => {
                 app.standing.stands_by();
+                app.engine.write().step_down();
                 app.store.release_lease(epoch).await?;
                 tracing::info!("handed deciding over");
             }
@@ -252,7 +298,7 @@ impl EngineLoop {
                 self.lease_asked = now;
                 if let Some(epoch) = app.store.acquire_lease(self.holder).await? {
                     self.lease_held = now;
-                    self.take_over(app, epoch).await;
+                    self.take_over(app, epoch).await?;
                 }
             }
             _ => {}
@@ -260,14 +306,22 @@ impl EngineLoop {
         Ok(())
     }
 
-    /// The lease is ours. Whoever had it before decides no more: what was persisted until now is the truth.
-    async fn take_over(&mut self, app: &App, epoch: i64) {
-        if self.boot_again(app).await {
-            app.standing.decides(epoch);
-            self.pass_begun = Time::MIN;
-            app.metrics.takeovers.inc();
-            tracing::info!(epoch, "this replica decides now");
-        }
+    /// The lease is ours. Whoever had it before decides no more: what was persisted until now is the truth, and only what it
+    /// has decided since this process read it is read again.
+    async fn take_over(&mut self, app: &App, epoch: i64) -> Result<(), Error> {
+        self.follow(app, false).await?;
+        let unsettled: Vec<MonitorId> = app.engine.read().unsettled().collect();
+        self.reload(app, &unsettled).await?;
+        let numbers = app.store.numbers().await?;
+        app.engine
+            .write()
+            .take_over(numbers.cut, numbers.next_incident);
+        app.standing.decides(epoch);
+        // Whatever was folded while standing by is written soon.
+        self.pass_begun = Time::MIN;
+        app.metrics.takeovers.inc();
+        tracing::info!(epoch, "this replica decides now");
+        Ok(())
     }
 
     /// Memory is in doubt: somebody, maybe this process again, takes the lease and reads what was persisted.
@@ -281,16 +335,40 @@ impl EngineLoop {
         }
     }
 
-    /// Standing by: what another replica has decided is read from its rows.
-    async fn settle(&mut self, app: &App) -> Result<(), Error> {
-        let now = app.now();
-        if app.engine.read().unsettled() == 0 || now.since(self.reloaded) < RELOAD_EVERY {
-            return Ok(());
+    /// Reads the log up to its head, and of what another replica has persisted that which this memory cannot know by itself: the
+    /// monitors of its transitions, and now and then those that it may have judged without news.
+    async fn follow(&mut self, app: &App, look_at_checkpoint: bool) -> Result<(), Error> {
+        let now = Clock::uptime();
+        let mut moved = None;
+        if look_at_checkpoint && now.since(self.checkpoint.1) >= CHECKPOINT_EVERY {
+            let (cut, vector) = app.store.checkpoint().await?;
+            moved = (self.checkpoint.0 != Some(cut)).then_some(vector);
+            self.checkpoint = (Some(cut), now);
         }
-        self.reloaded = now;
-        let (engine, settings) = boot(&app.store).await?;
-        *app.engine.write() = engine;
-        self.settings = settings;
+        let mut decided = BTreeSet::new();
+        while let Some((last, monitors)) = app.store.transitions(self.transition).await? {
+            self.transition = last;
+            decided.extend(monitors);
+        }
+        self.catch_up(app).await?;
+        if let Some(vector) = moved {
+            let unsettled = app
+                .engine
+                .write()
+                .checkpoint_moved(&vector)
+                .map_err(|_| Error::Corrupt("rows were dropped before they were read"))?;
+            decided.extend(unsettled);
+        }
+        self.reload(app, &decided.into_iter().collect::<Vec<_>>())
+            .await
+    }
+
+    /// Takes what was persisted of these monitors for their states.
+    async fn reload(&mut self, app: &App, monitors: &[MonitorId]) -> Result<(), Error> {
+        for monitors in monitors.chunks(RELOAD_MAX) {
+            let (persisted, rows) = app.store.persisted(monitors).await?;
+            app.engine.write().reload(persisted, &rows);
+        }
         Ok(())
     }
 
@@ -464,7 +542,7 @@ impl EngineLoop {
 
 impl EngineLoop {
     async fn read_all(&mut self, app: &App) -> Result<(), Error> {
-        let (engine, settings) = boot(&app.store).await?;
+        let (engine, kept) = boot(&app.store).await?.parts();
         if app.store.is_shared() {
             // Rows that said what others changed may have been passed over.
             let (known, old) = app.store.tokens_of_monitors(app.now()).await?;
@@ -472,7 +550,10 @@ impl EngineLoop {
             app.maintenance.reload(&app.store, DEFAULT_PROJECT).await?;
         }
         *app.engine.write() = engine;
-        self.settings = settings;
+        Kept {
+            settings: self.settings,
+            transition: self.transition,
+        } = kept;
         Ok(())
     }
 }

@@ -283,7 +283,7 @@ impl Metrics {
         {
             let engine = app.engine.read();
             self.monitors.set(count(engine.len()));
-            self.unsettled.set(count(engine.unsettled()));
+            self.unsettled.set(count(engine.unsettled().count()));
             self.dirty.set(count(engine.dirty()));
             self.outages.set(count(engine.outages().iter().count()));
         }

@@ -104,7 +104,8 @@ pub async fn heartbeats(
         store.append(&batch, || clock.now()).await?;
     }
     let epoch = store.take_lease(stream).await?;
-    let (mut engine, mut settings) = engine_loop::boot(&store).await?;
+    let (mut engine, kept) = engine_loop::boot(&store).await?.parts();
+    let mut settings = kept.settings;
     engine.begin_pass();
     while let Some(chunk) = engine.sweep(5_000) {
         store.sweep(epoch, &chunk, &mut settings).await?;

@@ -138,11 +138,12 @@ pub async fn start(
     }
     let maintenance = Maintenances::load(&store).await?;
     // Side by side: each waits for a thread of the database's own.
-    let ((engine, settings), (known, old)) = tokio::try_join!(
+    let (booted, (known, old)) = tokio::try_join!(
         engine_loop::boot(&store),
         store.tokens_of_monitors(clock.now())
     )?;
     let ping_key = replica::ping_key(&store).await?;
+    let (engine, kept) = booted.parts();
     let writer = Writer::new(stream, &engine);
     let (engine, rows) = EngineHandle::new(engine);
     let (deliverer, incoming) = Deliverer::new(outbound);
@@ -172,7 +173,7 @@ pub async fn start(
     });
 
     let mut loops = JoinSet::new();
-    let engine_loop = EngineLoop::new(rows, settings, stream);
+    let engine_loop = EngineLoop::new(rows, kept, stream);
     spawn(&mut loops, "writer", &app, move |app| async move {
         writer.run(&app).await
     });

@@ -52,6 +52,9 @@ stats! {
     stops, "processes stopped and resumed";
     takeovers, "take-overs and boots";
     cuts, "cut connections";
+    half_open, "half-open connections";
+    hand_overs, "planned hand-overs";
+    reloads, "monitors reloaded";
     database_outages, "total outages";
     full_disks, "full disks";
     wall_steps, "steps of a wall clock";
@@ -84,6 +87,7 @@ impl Stats {
         self.crashes
             + self.stops
             + self.cuts
+            + self.half_open
             + self.database_outages
             + self.full_disks
             + self.wall_steps

@@ -3,7 +3,7 @@
 use systole_core::engine::{Engine, MonitorId};
 use systole_core::heartbeat::{Settings, Signal, State};
 use systole_core::incident::{Event as IncidentEvent, Happened};
-use systole_core::outage::Outages;
+use systole_core::outage::{HOLE, Outages};
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 
@@ -20,8 +20,8 @@ const CALM: i64 = 45 * S;
 
 impl World {
     /// The events that a deciding transaction has just written, from place `from` on; made on what
-    /// `view` says.
-    pub fn check_decision(&mut self, view: View<'_>, from: usize) {
+    /// `view` says, with our outages as its process knows them.
+    pub fn check_decision(&mut self, view: View<'_>, known: &Outages, from: usize) {
         for index in from..self.db.events.len() {
             let row = &self.db.events[index];
             let (id, event) = (row.monitor, row.event.clone());
@@ -31,7 +31,7 @@ impl World {
                     event.what, event.reason, event.at
                 )
             });
-            if let Err((promise, what)) = self.check_event(index, id, &event, view) {
+            if let Err((promise, what)) = self.check_event(index, id, &event, view, known) {
                 self.broke(
                     promise,
                     format!("monitor {id}, incident {}: {what}", event.incident.number),
@@ -52,6 +52,7 @@ impl World {
         id: MonitorId,
         event: &IncidentEvent,
         view: View<'_>,
+        known: &Outages,
     ) -> Result<(), (u8, String)> {
         match event.what {
             Happened::Triggered(cause) => {
@@ -83,7 +84,8 @@ impl World {
                 self.stats.incidents += u64::from(event.incident.reopened == 0);
                 self.stats.reopened += u64::from(event.incident.reopened > 0);
                 if event.incident.by_silence {
-                    self.check_silence(id, event, cause.expected.unwrap_or(cause.at), view)
+                    let due = cause.expected.unwrap_or(cause.at);
+                    self.check_silence(id, event, due, view, known)
                 } else {
                     self.check_failure(id, cause.at, view)
                 }
@@ -135,6 +137,7 @@ impl World {
         event: &IncidentEvent,
         due: Time,
         view: View<'_>,
+        known: &Outages,
     ) -> Result<(), (u8, String)> {
         self.stats.by_silence += 1;
         let deadline = event.at;
@@ -179,14 +182,22 @@ impl World {
         // outage ends a little sooner or later; what was persisted is the truth.
         let seen = self.truth.outages(view);
         let persisted = self.db.outages();
-        let explains = |outages: &Outages| {
+        // A miss below the threshold that met a photo finish counts where it was known, and does not where a crash took it.
+        let explains = |(outages, with_counted): &(&Outages, bool)| {
             self.truth
-                .reference_with(id, view, deadline, outages)
+                .reference_with(id, view, deadline, outages, *with_counted)
                 .is_some_and(|it| it.downs.contains(&deadline))
         };
-        let by = [seen, persisted].into_iter().find(explains);
-        if let Some(outages) = by {
-            self.truth.was_judged(id, deadline, outages, view);
+        // So it is where several replicas read the rows of several streams: each may find another end of the same outage.
+        let mut right = vec![&seen, &persisted];
+        if is_alike(known, &seen) {
+            right.push(known);
+        }
+        let with = |with_counted| right.iter().map(move |outages| (*outages, with_counted));
+        if let Some((outages, with_counted)) = with(false).chain(with(true)).find(explains) {
+            let outages = outages.clone();
+            self.truth
+                .was_judged(id, deadline, outages, view, with_counted);
         } else {
             if self.is_photo_finish(id, view, &reference) {
                 self.stats.unclear += 1;
@@ -275,7 +286,9 @@ impl World {
             let goes = changes
                 .iter()
                 .any(|change| change.id == id && change.after.is_none());
-            if !self.db.settings.contains_key(&id) && !goes {
+            // In a hold its deletion may have to wait, behind a deadline that cannot be judged yet.
+            let waits = engine.unsettled().any(|unsettled| unsettled == id);
+            if !self.db.settings.contains_key(&id) && !goes && !waits {
                 return Err((
                     6,
                     format!("a recovery brings monitor {id} back, which was deleted"),
@@ -341,6 +354,7 @@ impl World {
         if self.now > self.trouble_until + CALM {
             self.check_complete();
             self.check_nothing_is_forgotten();
+            self.check_standbys();
         }
     }
 
@@ -445,6 +459,17 @@ impl World {
             self.broke(3, what);
         }
     }
+}
+
+/// Whether two readers found the same outages but for a few seconds.
+fn is_alike(one: &Outages, other: &Outages) -> bool {
+    let length = |outages: &Outages| -> i64 {
+        let spans = outages.iter().map(|outage| outage.until.since(outage.from));
+        spans.map(Span::as_micros).sum()
+    };
+    let mut both = one.clone();
+    other.iter().for_each(|outage| both.add(outage));
+    2 * length(&both) - length(one) - length(other) <= HOLE.as_micros()
 }
 
 /// The shortest limit that a deadline of these settings may have.

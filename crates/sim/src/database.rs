@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use systole_core::engine::{
-    Action, Boot, BootedMonitor, Command, Decision, Engine, Gap, Monitor, MonitorId, Record,
+    Action, Boot, BootedMonitor, Command, Decision, Engine, Gap, Monitor, MonitorId, Persisted,
 };
-use systole_core::engine::{CONFIGURATION, Position, Row, Sweep, Vector};
+use systole_core::engine::{CONFIGURATION, Position, Record, Row, Sweep, Vector};
 use systole_core::heartbeat::Settings;
 use systole_core::incident::{Event, Phase};
 use systole_core::maintenance::Windows;
 use systole_core::outage::{Outage, Outages};
-use systole_core::time::Time;
+use systole_core::time::{Span, Time};
 
 use crate::outbox::{Outbox, Placing};
 use crate::rules::{Rule, Rules};
@@ -53,6 +53,22 @@ pub struct EventRow {
     pub event: Event,
 }
 
+/// What a reload reads.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// Monitors.
+    pub persisted: Vec<Persisted>,
+    /// The log after all their bases.
+    pub rows: Vec<Row>,
+    /// The highest cut that was ever written.
+    pub version: u64,
+    /// The next incident's number.
+    pub next_incident: u64,
+}
+
+/// How long a lease holds.
+pub const LEASE: Span = Span::from_seconds(2);
+
 /// Everything that survives a crash.
 pub struct Database {
     /// Which rules hold.
@@ -70,6 +86,8 @@ pub struct Database {
     states: BTreeMap<MonitorId, (u64, Monitor)>,
     /// The decider's epoch.
     pub epoch: u64,
+    /// Until when its lease holds, where several may decide.
+    pub lease_until: Time,
     /// Transactions that hold the lease row.
     pub holders: BTreeSet<u64>,
     /// What people configured last.
@@ -114,6 +132,7 @@ impl Database {
             outages: BTreeMap::new(),
             states: BTreeMap::new(),
             epoch: 0,
+            lease_until: Time::MIN,
             holders: BTreeSet::new(),
             settings: BTreeMap::new(),
             given: BTreeSet::new(),
@@ -138,8 +157,8 @@ impl Database {
         self.head
     }
 
-    /// Closes every open stream and opens one; answers it with the end markers.
-    pub fn open_stream(&mut self, now: Time) -> (u32, Vec<LogRow>) {
+    /// Opens a stream and, where one process has the database for itself, closes every other; answers it with the end markers.
+    pub fn open_stream(&mut self, now: Time, is_shared: bool) -> (u32, Vec<LogRow>) {
         if !self.rules.hold(Rule::KeyedAppend) {
             self.streams.insert(
                 1,
@@ -150,38 +169,16 @@ impl Database {
             );
             return (1, Vec::new());
         }
-        let mut markers = Vec::new();
         let open: Vec<u32> = self
             .streams
             .iter()
-            .filter(|(id, s)| **id != CONFIGURATION && !s.ended)
+            .filter(|(id, s)| **id != CONFIGURATION && !s.ended && !is_shared)
             .map(|(id, _)| *id)
             .collect();
-        for stream in open {
-            let seq = self.last_seq(stream) + 1;
-            let before = self
-                .log
-                .get(&(stream, seq - 1))
-                .map_or(now, |last| last.row.put);
-            let at = now.max(before);
-            let row = Row {
-                stream,
-                seq,
-                at,
-                put: at,
-                records: Vec::new(),
-                end: true,
-            };
-            let marker = LogRow {
-                row,
-                uids: Vec::new(),
-            };
-            self.log.insert((stream, seq), marker.clone());
-            markers.push(marker);
-            if let Some(row) = self.streams.get_mut(&stream) {
-                row.ended = true;
-            }
-        }
+        let markers = open
+            .into_iter()
+            .filter_map(|stream| self.close_stream(stream, self.last_seq(stream) + 1, now))
+            .collect();
         let stream = self.next_stream;
         self.next_stream += 1;
         self.streams.insert(
@@ -192,6 +189,51 @@ impl Database {
             },
         );
         (stream, markers)
+    }
+
+    /// Closes an open stream by an end marker, if `seq` is the place after its last row; answers the marker.
+    pub fn close_stream(&mut self, stream: u32, seq: u64, now: Time) -> Option<LogRow> {
+        let last = self.last_seq(stream);
+        let state = self.streams.get_mut(&stream)?;
+        if state.ended || seq != last + 1 {
+            return None;
+        }
+        state.ended = true;
+        let before = self.log.get(&(stream, last)).map_or(now, |row| row.row.put);
+        let at = now.max(before);
+        let row = Row {
+            stream,
+            seq,
+            at,
+            put: at,
+            records: Vec::new(),
+            end: true,
+        };
+        let marker = LogRow {
+            row,
+            uids: Vec::new(),
+        };
+        self.log.insert((stream, seq), marker.clone());
+        Some(marker)
+    }
+
+    /// Takes the lease for as long as it holds, where it is free; where one process has the database for itself, always.
+    pub fn take_lease(&mut self, now: Time, is_shared: bool) -> Option<u64> {
+        if is_shared && self.lease_until >= now {
+            return None;
+        }
+        self.epoch += 1;
+        self.lease_until = now + LEASE;
+        Some(self.epoch)
+    }
+
+    /// Renews the lease of this epoch, or gives it back; `false` where another has taken it.
+    pub fn renew_lease(&mut self, epoch: u64, now: Time, is_released: bool) -> bool {
+        let is_own = self.epoch == epoch;
+        if is_own {
+            self.lease_until = if is_released { Time::MIN } else { now + LEASE };
+        }
+        is_own
     }
 
     /// Appends a batch under its key; the same batch again finds its own row.
@@ -261,7 +303,8 @@ impl Database {
     pub fn tail(&self, vector: &Vector) -> Vec<Row> {
         let mut rows = Vec::new();
         for (stream, state) in &self.streams {
-            if state.folded {
+            // One that a pass has finished is read to its end by whoever has begun it.
+            if state.folded && !vector.contains_key(stream) {
                 continue;
             }
             let mut expected = vector.get(stream).map_or(0, |reached| reached.seq) + 1;
@@ -291,20 +334,13 @@ impl Database {
 
     /// What a boot reads, as one snapshot.
     pub fn snapshot(&self) -> Boot {
-        let newest = |id: &MonitorId, monitor: &Monitor| match self.settings.get(id) {
-            Some(settings) if !self.rules.hold(Rule::OldSettings) => Monitor {
-                settings: Arc::clone(settings),
-                ..monitor.clone()
-            },
-            _ => monitor.clone(),
-        };
         let monitors = self
             .states
             .iter()
             .map(|(id, (cut, monitor))| BootedMonitor {
                 id: *id,
                 cut: *cut,
-                monitor: newest(id, monitor),
+                monitor: self.as_configured(*id, monitor),
             });
         let cuts = if self.rules.hold(Rule::Positions) {
             self.cuts
@@ -324,7 +360,59 @@ impl Database {
             cuts,
             monitors: monitors.collect(),
             outages: self.outages.values().copied().collect(),
-            next_incident: self.incidents.keys().next_back().map_or(1, |last| last + 1),
+            next_incident: self.next_incident(),
+        }
+    }
+
+    fn version(&self) -> u64 {
+        let newest = self.cuts.last_key_value().map_or(0, |(cut, _)| *cut);
+        newest.max(self.checkpoint.0)
+    }
+
+    /// What a reload of these monitors reads, as one snapshot: rows, their bases, and the log after those.
+    pub fn reload(&self, ids: &BTreeSet<MonitorId>) -> Reloaded {
+        let mut lowest = self.checkpoint.1.clone();
+        let mut one = |id: &MonitorId| {
+            let id = *id;
+            let row = self.states.get(&id);
+            let base = row
+                .and_then(|(cut, _)| self.cuts.get(cut).filter(|_| *cut >= self.checkpoint.0))
+                .filter(|_| self.rules.hold(Rule::Positions))
+                .unwrap_or(&self.checkpoint.1)
+                .clone();
+            let monitor = row.map(|(_, monitor)| self.as_configured(id, monitor));
+            // Where positions are left out, or a stream has been forgotten, one may lie before the checkpoint.
+            lowest.retain(|stream, reached| {
+                base.get(stream).is_some_and(|base| {
+                    reached.seq = reached.seq.min(base.seq);
+                    true
+                })
+            });
+            Persisted {
+                id,
+                monitor,
+                base: Arc::new(base),
+            }
+        };
+        Reloaded {
+            persisted: ids.iter().map(&mut one).collect(),
+            rows: self.tail(&lowest),
+            version: self.version(),
+            next_incident: self.next_incident(),
+        }
+    }
+
+    fn next_incident(&self) -> u64 {
+        self.incidents.keys().next_back().map_or(1, |last| last + 1)
+    }
+
+    fn as_configured(&self, id: MonitorId, monitor: &Monitor) -> Monitor {
+        match self.settings.get(&id) {
+            Some(settings) if !self.rules.hold(Rule::OldSettings) => Monitor {
+                settings: Arc::clone(settings),
+                ..monitor.clone()
+            },
+            _ => monitor.clone(),
         }
     }
 

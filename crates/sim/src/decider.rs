@@ -1,12 +1,15 @@
 //! The decider of a process: rows into memory, and the deciding transaction.
 
-use systole_core::engine::{Boot, BootedMonitor, Decided, Decision, Engine, Record, Row, Vector};
+use systole_core::engine::{
+    Boot, BootedMonitor, Decided, Decision, Engine, MonitorId, Record, Row, Vector,
+};
 use systole_core::outage::Silence;
 use systole_core::time::Time;
 
 use crate::database::{as_read, merged};
 use crate::process::{Deciding, Phase};
 use crate::rules::Rule;
+use crate::truth::View;
 use crate::world::{Lane, Request, S, World};
 
 impl World {
@@ -79,8 +82,15 @@ impl World {
             return self.reboot(process);
         }
         if booting {
+            let phase = if self.is_shared {
+                Phase::Standby
+            } else {
+                Phase::Running
+            };
             let it = &mut self.processes[process];
-            it.phase = Phase::Running;
+            it.tailed_at = self.now;
+            it.unsettled.clear();
+            it.phase = phase;
             it.boot_head = it
                 .engine
                 .as_ref()
@@ -95,7 +105,8 @@ impl World {
     pub(crate) fn look(&mut self, process: usize) {
         let now = self.clock(process);
         let it = &mut self.processes[process];
-        if it.phase != Phase::Running || it.deciding.is_some() || !it.knows_time() {
+        if it.phase != Phase::Running || it.deciding.is_some() || it.is_leaving || !it.knows_time()
+        {
             return;
         }
         let epoch = it.epoch;
@@ -138,30 +149,37 @@ impl World {
         } else {
             self.decide_in_hold(process, now)
         };
+        let moment = self.open.get(&transaction).map_or(0, |open| open.moment);
         let it = &mut self.processes[process];
         // A row that is swept after its monitor was deleted would bring it back: such a decision waits for the chunk.
         let swept = it.sweeping.as_ref().map_or(&[][..], |sweep| &sweep.rows);
         let revives = |change: &Decided| {
             change.after.is_none() && swept.iter().any(|(id, _)| *id == change.id)
         };
-        let decision = match decision.filter(|decision| !decision.changes.iter().any(revives)) {
+        let decision = decision.filter(|decision| !decision.changes.iter().any(revives));
+        let counted = match (&decision, &it.engine) {
+            (Some(decision), Some(engine)) => counted_by(engine, decision),
+            _ => Vec::new(),
+        };
+        let decision = match decision {
             Some(decision) if decision.is_news() => Box::new(decision),
             quiet => {
                 it.deciding = None;
                 if let Some((engine, decision)) = it.engine.as_mut().zip(quiet) {
-                    for change in &decision.changes {
-                        if let Some(before) = engine.monitor(change.id) {
-                            let (heartbeat, settings) = (&before.heartbeat, &before.settings);
-                            let deadline = heartbeat.next_lapse(settings, engine.outages());
-                            self.truth.was_counted(change.id, deadline);
-                        }
-                    }
-                    engine.install(decision);
+                    engine.install(decision.clone());
+                    self.counted(&counted, moment, &decision);
                 }
                 self.call(process, Lane::Free, Request::Rollback(transaction));
                 return;
             }
         };
+        if let Some(open) = self.open.get_mut(&transaction) {
+            open.counted = counted;
+            if let Some(engine) = &it.engine {
+                open.outages = engine.outages().clone();
+            }
+        }
+        let it = &mut self.processes[process];
         if let Some(deciding) = &mut it.deciding {
             deciding.decision = Some(decision.clone());
         }
@@ -172,10 +190,30 @@ impl World {
         );
     }
 
+    /// These deadlines were counted as missed by a decision that has no news of them.
+    pub(crate) fn counted(
+        &mut self,
+        counted: &[(MonitorId, Time)],
+        moment: usize,
+        decision: &Decision,
+    ) {
+        let view = View {
+            moment,
+            vector: Some(&decision.vector),
+            now: decision.now,
+        };
+        let outages = self.truth.outages(view);
+        for (id, deadline) in counted {
+            self.say(|| format!("monitor {id}: counted as missed, no news, {deadline}"));
+            self.truth
+                .was_counted(*id, *deadline, outages.clone(), view);
+        }
+    }
+
     /// What an engine would decide that knows no hold: one whose streams were all heard of just now.
     pub(crate) fn decide_in_hold(&mut self, process: usize, now: Time) -> Option<Decision> {
         let engine = self.processes[process].engine.as_mut()?;
-        if engine.unsettled() > 0 {
+        if engine.unsettled().next().is_some() {
             return engine.decide(now);
         }
         let mut vector = engine.vector().clone();
@@ -199,4 +237,17 @@ impl World {
         decision.vector.clone_from(engine.vector());
         Some(decision)
     }
+}
+
+/// The deadlines that a decision counts as missed without news.
+fn counted_by(engine: &Engine, decision: &Decision) -> Vec<(MonitorId, Time)> {
+    let of = |change: &Decided| {
+        let before = engine.monitor(change.id)?;
+        let deadline = before
+            .heartbeat
+            .next_lapse(&before.settings, engine.outages());
+        let is_news = change.events.iter().any(|event| event.at == deadline);
+        (deadline <= decision.now && !is_news).then_some((change.id, deadline))
+    };
+    decision.changes.iter().filter_map(of).collect()
 }

@@ -17,8 +17,16 @@ impl World {
             32..42 => self.wall_step(),
             42..50 => self.database_step(),
             _ => {
-                if let Some(active) = self.active {
-                    self.break_process(active);
+                let living = self.living();
+                let leads = |process: &usize| self.processes[*process].leads();
+                let leader = living.iter().copied().find(leads);
+                // The one that decides is the most interesting.
+                let chosen = match leader {
+                    Some(leader) if self.rng.chance(400) => Some(leader),
+                    _ => self.rng.pick(&living),
+                };
+                if let Some(process) = chosen {
+                    self.break_process(process);
                 }
             }
         }
@@ -29,30 +37,48 @@ impl World {
         if !self.processes[process].alive || self.now >= self.calm_from {
             return;
         }
-        let active = self.active == Some(process);
-        match self.rng.below(10) {
+        let replica = self.processes[process].replica;
+        let active = (self.active[replica] == Some(process)).then_some(replica);
+        let most = if self.is_shared { 13 } else { 10 };
+        match self.rng.below(most) {
             0..4 => {
                 self.stats.crashes += 1;
                 self.crash(process);
-                if active {
+                if let Some(replica) = active {
                     let down = self.span_of_trouble(25 * S);
                     self.trouble(down);
-                    self.after(down, Event::Start);
+                    self.after(down, Event::Start(replica));
                 }
             }
             4..7 => {
                 self.stats.stops += 1;
                 let still = self.span_of_trouble(100 * S);
                 self.say(|| format!("process {process} stands still for {} ms", still / MS));
-                self.processes[process].stopped_until = self.now + still;
+                let it = &mut self.processes[process];
+                it.stopped_until = it.stopped_until.max(self.now + still);
                 self.trouble(still);
                 self.replace(active, still);
+            }
+            10 => {
+                self.stats.half_open += 1;
+                let cut = self.span_of_trouble(30 * S);
+                self.say(|| format!("process {process} hears nothing for {} ms", cut / MS));
+                let it = &mut self.processes[process];
+                it.deaf_until = it.deaf_until.max(self.now + cut);
+                self.trouble(cut);
+            }
+            11..13 => {
+                self.stats.hand_overs += 1;
+                self.trouble(3 * S);
+                self.say(|| format!("process {process} is asked to leave"));
+                self.processes[process].is_leaving = true;
             }
             _ => {
                 self.stats.cuts += 1;
                 let cut = self.span_of_trouble(30 * S);
                 self.say(|| format!("process {process} is cut off for {} ms", cut / MS));
-                self.processes[process].cut_until = self.now + cut;
+                let it = &mut self.processes[process];
+                it.cut_until = it.cut_until.max(self.now + cut);
                 self.trouble(cut);
                 self.replace(active, cut);
             }
@@ -60,10 +86,13 @@ impl World {
     }
 
     /// Somebody starts another process in place of one that does not answer.
-    fn replace(&mut self, active: bool, unheard: i64) {
-        if active && unheard > S && self.rng.chance(500) {
+    fn replace(&mut self, active: Option<usize>, unheard: i64) {
+        if let Some(replica) = active
+            && unheard > S
+            && self.rng.chance(500)
+        {
             let after = self.rng.between(S, 20 * S).min(unheard);
-            self.after(after, Event::Start);
+            self.after(after, Event::Start(replica));
         }
     }
 
@@ -99,9 +128,12 @@ impl World {
         self.stats.wall_steps += 1;
         let hour = 3_600 * S;
         let step = if self.rng.chance(500) { hour } else { -hour };
-        self.say(|| format!("wall clocks step by {} s", step / S));
+        let replica = self.rng.pick(&(0..self.active.len()).collect::<Vec<_>>());
+        self.say(|| format!("wall clocks of replica {replica:?} step by {} s", step / S));
         for it in &mut self.processes {
-            it.wall += step;
+            if Some(it.replica) == replica {
+                it.wall += step;
+            }
         }
     }
 

@@ -37,8 +37,22 @@ impl World {
                 let it = &self.processes[process];
                 if it.phase == Phase::Leasing && it.tickets[0] == 0 {
                     self.ask(process, Lane::Decider, Request::TakeLease);
+                } else if it.phase == Phase::Booting && it.engine.is_none() && it.tickets[0] == 0 {
+                    self.ask(process, Lane::Decider, Request::Snapshot);
                 }
                 return;
+            }
+            Job::Poll => {
+                self.duty_poll(process);
+                self.rng.between(200 * MS, 300 * MS)
+            }
+            Job::Renew => {
+                self.duty_renew(process);
+                S / 2
+            }
+            Job::Close => {
+                self.duty_close(process);
+                self.rng.between(S / 2, 2 * S)
             }
             Job::Retain => {
                 self.duty_retain(process);
@@ -59,6 +73,9 @@ impl World {
 
     fn duty_look(&mut self, process: usize) {
         self.look(process);
+        if self.is_shared {
+            self.follow(process);
+        }
         let it = &mut self.processes[process];
         it.looks += 1;
         let often = !it.hands_over || it.looks.is_multiple_of(5);
@@ -84,7 +101,7 @@ impl World {
         let settled_only = self.rules.hold(Rule::SettledSweep);
         let boot_is_dirty = self.rules.hold(Rule::DirtyAfterBoot);
         let it = &mut self.processes[process];
-        if it.phase != Phase::Running || it.sweeping.is_some() {
+        if it.phase != Phase::Running || it.sweeping.is_some() || it.is_leaving {
             return;
         }
         let Some(engine) = it.engine.as_mut() else {
@@ -174,6 +191,14 @@ impl World {
                 self.hand_over(process, &row.row);
             }
             Answer::Claimed(outgoing) => self.dispatch(process, outgoing, call.sent),
+            Answer::Done => self.renewed(process, call),
+            Answer::Fenced => {
+                if let Request::Renew(epoch, _) = call.request
+                    && epoch == self.processes[process].epoch
+                {
+                    self.step_down(process);
+                }
+            }
             _ => {}
         }
     }
@@ -192,7 +217,7 @@ impl World {
 
     /// Right before the request is written: a claim that is too old is dropped.
     pub fn send_delivery(&mut self, process: usize, outgoing: Outgoing, claimed: i64) {
-        if self.now - claimed > CLAIM_MOST {
+        if self.now - claimed > CLAIM_MOST && self.rules.hold(Rule::ClaimAge) {
             return;
         }
         self.stats.sends += 1;

@@ -20,6 +20,7 @@ pub mod rules;
 mod senders;
 mod server;
 mod sqlite;
+mod standby;
 mod truth;
 mod world;
 mod writer;
@@ -28,8 +29,10 @@ pub use broken::{Broken, Outcome, Stats};
 pub use rules::{Rule, Rules};
 
 /// Runs one seed on the model.
-pub fn run(seed: u64, rules: Rules, trace: bool) -> Outcome {
-    world::World::new(seed, rules, trace).run()
+///
+/// Of one to three replicas, by the seed unless `replicas` says how many.
+pub fn run(seed: u64, rules: Rules, replicas: Option<usize>, trace: bool) -> Outcome {
+    world::World::new(seed, rules, replicas, trace).run()
 }
 
 /// Runs one seed on a real database, in `directory` or where temporary files go.
@@ -43,8 +46,8 @@ mod tests {
 
     #[test]
     fn every_promise_holds_in_some_hundred_runs() {
-        for seed in 1..=250 {
-            let outcome = run(seed, Rules::default(), false);
+        for seed in 1..=120 {
+            let outcome = run(seed, Rules::default(), None, false);
             assert_eq!(
                 outcome.broken, None,
                 "systole-sim --seed {seed} --sqlite-every 0"
@@ -65,11 +68,11 @@ mod tests {
 
     #[test]
     fn the_same_seed_is_the_same_run() {
-        let first = run(7, Rules::default(), false);
-        assert_eq!(first, run(7, Rules::default(), false));
+        let first = run(7, Rules::default(), None, false);
+        assert_eq!(first, run(7, Rules::default(), None, false));
         assert_ne!(
             first.digest,
-            run(8, Rules::default(), false).digest,
+            run(8, Rules::default(), None, false).digest,
             "another seed is another run"
         );
     }
@@ -83,7 +86,8 @@ mod tests {
             Rule::PassStart,
             Rule::Holes,
         ] {
-            let found = (1..=30).find_map(|seed| run(seed, Rules::without(rule), false).broken);
+            let found =
+                (1..=30).find_map(|seed| run(seed, Rules::without(rule), None, false).broken);
             assert!(found.is_some(), "nobody notices that {}", rule.without());
         }
     }

@@ -10,7 +10,7 @@ use clap::Parser;
 use systole_sim::{Broken, Outcome, Rule, Rules, Stats};
 
 /// The deterministic simulation of Systole's engine.
-#[derive(Parser)]
+#[derive(Parser, Clone)]
 #[command(version)]
 struct Arguments {
     /// How many seeds to run; with --rules-off, how many at most for each rule.
@@ -22,7 +22,11 @@ struct Arguments {
     /// Run this seed alone and say every step.
     #[arg(long)]
     seed: Option<u64>,
-    /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found.
+    /// How many replicas; one to three, by the seed, where not said.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    replicas: Option<u8>,
+    /// Leave one rule of the protocol out (by name), or each in turn; then a broken promise must be found, with three replicas
+    /// and with one unless --replicas says how many.
     #[arg(long, value_name = "NAME|each")]
     rules_off: Option<String>,
     /// Every so many seeds, one runs on a real database (`SQLite`); 0 for none.
@@ -75,18 +79,23 @@ impl Arguments {
         if rules.off().is_none() && self.on_sqlite(seed) {
             systole_sim::run_on_sqlite(seed, self.directory.as_deref(), trace)
         } else {
-            systole_sim::run(seed, rules, trace)
+            systole_sim::run(seed, rules, self.replicas.map(usize::from), trace)
         }
     }
 }
 
 /// How to see a seed again.
-fn again(seed: u64, rules: Rules, sqlite_every: u64) -> String {
+fn again(seed: u64, rules: Rules, arguments: &Arguments) -> String {
     let off = rules
         .off()
         .map(|rule| format!(" --rules-off {rule}"))
         .unwrap_or_default();
-    format!("systole-sim --seed {seed} --sqlite-every {sqlite_every}{off}")
+    let replicas = arguments
+        .replicas
+        .map(|replicas| format!(" --replicas {replicas}"))
+        .unwrap_or_default();
+    let sqlite_every = arguments.sqlite_every;
+    format!("systole-sim --seed {seed} --sqlite-every {sqlite_every}{replicas}{off}")
 }
 
 fn one(arguments: &Arguments, seed: u64, rules: Rules) -> bool {
@@ -130,10 +139,7 @@ fn seeds(
                     results.0.add(&outcome.stats);
                     if let Some(broken) = outcome.broken {
                         if progress {
-                            eprintln!(
-                                "seed {seed}: {broken}\n  {}",
-                                again(seed, rules, arguments.sqlite_every)
-                            );
+                            eprintln!("seed {seed}: {broken}\n  {}", again(seed, rules, arguments));
                         }
                         results.1.push((seed, broken));
                         stop.fetch_or(first_only, Ordering::Relaxed);
@@ -182,36 +188,43 @@ fn all_rules(arguments: &Arguments) -> bool {
     for (seed, broken) in &found {
         say(&format!(
             "seed {seed}: {broken}\n  {}",
-            again(*seed, Rules::default(), arguments.sqlite_every)
+            again(*seed, Rules::default(), arguments)
         ));
     }
     found.is_empty()
 }
 
 fn without_each(arguments: &Arguments, rules: &[Rule]) -> bool {
+    let numbers = arguments
+        .replicas
+        .map_or(vec![3, 1], |replicas| vec![replicas]);
     let mut all = true;
     for rule in rules {
-        let off = Rules::without(*rule);
-        let (_, found) = seeds(arguments, off, false, true);
-        match found.first() {
-            Some((seed, broken)) => {
-                let command = again(*seed, off, arguments.sqlite_every);
-                say(&format!(
-                    "{rule} ({}): found by seed {seed}\n  {broken}\n  {command}",
-                    rule.without()
-                ));
-            }
-            None => {
-                all = false;
-                say(&format!(
-                    "{rule} ({}): NOT found by {} seeds",
-                    rule.without(),
-                    arguments.seeds
-                ));
-            }
+        for replicas in &numbers {
+            let arguments = Arguments {
+                replicas: Some(*replicas),
+                ..arguments.clone()
+            };
+            all &= is_missed(&arguments, *rule, *replicas);
         }
     }
     all
+}
+
+/// Whether a promise is broken without this rule.
+fn is_missed(arguments: &Arguments, rule: Rule, replicas: u8) -> bool {
+    let off = Rules::without(rule);
+    let (_, found) = seeds(arguments, off, false, true);
+    let what = format!("{rule}, {replicas} replicas ({})", rule.without());
+    let Some((seed, broken)) = found.first() else {
+        say(&format!("{what}: NOT found by {} seeds", arguments.seeds));
+        return false;
+    };
+    let command = again(*seed, off, arguments);
+    say(&format!(
+        "{what}: found by seed {seed}\n  {broken}\n  {command}"
+    ));
+    true
 }
 
 fn table(stats: &Stats) {

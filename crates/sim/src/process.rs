@@ -1,8 +1,8 @@
 //! A process: its memory, which a crash takes, and what it does with the answers of the database.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use systole_core::engine::{Decision, Engine, Row, Sweep, Vector};
+use systole_core::engine::{Decision, Engine, MonitorId, Row, Sweep, Vector};
 use systole_core::time::Time;
 
 use crate::rules::Rule;
@@ -17,6 +17,10 @@ pub enum Phase {
     Leasing,
     /// Wants the states, and then the log up to its head.
     Booting,
+    /// Follows another that decides.
+    Standby,
+    /// Has the lease, and reads what it missed.
+    Taking,
     /// Decides.
     Running,
 }
@@ -47,6 +51,12 @@ pub struct Process {
     pub stopped_until: i64,
     /// Its connection is cut until then.
     pub cut_until: i64,
+    /// Its connection is half-open until then: requests arrive, answers do not.
+    pub deaf_until: i64,
+    /// Since when it could have led without a break.
+    pub well_since: i64,
+    /// Which replica it is.
+    pub replica: usize,
     /// How far its wall clock is off.
     pub wall: i64,
     /// How far it takes the database's clock to be ahead of its own monotonic one.
@@ -62,6 +72,20 @@ pub struct Process {
     /// Records of a closed stream, to be sent in the next.
     pub(crate) again: Vec<Batch>,
     pub(crate) epoch: u64,
+    /// Until when its lease surely holds, by its own monotonic clock.
+    pub(crate) leased_until: i64,
+    /// It gives the lease back as soon as no transaction of its own is open.
+    pub(crate) is_leaving: bool,
+    /// Transitions heard of.
+    pub(crate) transitions: usize,
+    /// The checkpoint heard of.
+    pub(crate) checkpoint: u64,
+    /// To be reloaded.
+    pub(crate) doubtful: BTreeSet<MonitorId>,
+    /// Unsettled at a standby, since when.
+    pub(crate) unsettled: BTreeMap<MonitorId, i64>,
+    /// When it last read the log to its head.
+    pub(crate) tailed_at: i64,
     pub(crate) engine: Option<Engine>,
     pub(crate) boot_head: Vector,
     pub(crate) deciding: Option<Deciding>,
@@ -77,7 +101,22 @@ pub struct Process {
 impl Process {
     /// Whether a check-in sent now could be made durable.
     pub const fn is_able(&self, now: i64) -> bool {
-        self.alive && self.stopped_until <= now && self.cut_until <= now && self.stream.is_some()
+        self.alive
+            && self.stopped_until <= now
+            && self.cut_until <= now
+            && self.deaf_until <= now
+            && self.stream.is_some()
+    }
+
+    /// Whether nothing keeps it from taking the lease.
+    pub fn could_lead(&self, now: i64) -> bool {
+        let has_booted = matches!(self.phase, Phase::Standby | Phase::Taking | Phase::Running);
+        self.is_able(now) && has_booted
+    }
+
+    /// Whether it holds the lease, as far as it knows.
+    pub fn leads(&self) -> bool {
+        matches!(self.phase, Phase::Taking | Phase::Running)
     }
 
     /// While it may be wrong about the time by more than this, it is not ready: it takes nothing and judges nothing.
@@ -102,14 +141,19 @@ impl Process {
 
 impl World {
     /// A new process is started; whatever else still lives is a zombie.
-    pub fn start(&mut self) {
+    pub fn start(&mut self, replica: usize) {
         let process = self.processes.len();
-        let hands_over = self.rng.chance(500);
-        let wall = self.active.map_or(0, |active| self.processes[active].wall);
+        // Of several replicas each reads the log alone: what it has written is there, too.
+        let hands_over = !self.is_shared && self.rng.chance(500);
+        let before = self.active[replica];
+        let wall = before.map_or(0, |active| self.processes[active].wall);
         self.processes.push(Process {
             alive: true,
             stopped_until: 0,
             cut_until: 0,
+            deaf_until: 0,
+            well_since: self.now,
+            replica,
             wall,
             offset: 0,
             sample: None,
@@ -122,6 +166,13 @@ impl World {
             outstanding: Vec::new(),
             again: Vec::new(),
             epoch: 0,
+            leased_until: 0,
+            is_leaving: false,
+            transitions: 0,
+            checkpoint: 0,
+            doubtful: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            tailed_at: 0,
             engine: None,
             boot_head: Vector::new(),
             deciding: None,
@@ -133,11 +184,31 @@ impl World {
             looks: 0,
             opening_since: 0,
         });
-        self.active = Some(process);
-        self.say(|| format!("process {process} starts"));
+        self.active[replica] = Some(process);
+        self.say(|| format!("process {process} starts as replica {replica}"));
         self.ask(process, Lane::Decider, Request::OpenStream);
         for job in [Job::Write, Job::Look, Job::Sweep, Job::Claim, Job::Retain] {
             self.after(100 * MS, Event::Wake(process, job));
+        }
+        if self.is_shared {
+            for job in [Job::Poll, Job::Renew, Job::Close] {
+                self.after(100 * MS, Event::Wake(process, job));
+            }
+        }
+    }
+
+    /// A clean stop is over: whoever asks for it starts it again.
+    pub fn leave(&mut self, process: usize) {
+        let it = &self.processes[process];
+        if !it.alive {
+            return;
+        }
+        let replica = it.replica;
+        let is_newest = self.active[replica] == Some(process);
+        self.crash(process);
+        if is_newest {
+            let down = self.rng.between(100 * MS, 3 * S);
+            self.after(down, Event::Start(replica));
         }
     }
 
@@ -157,14 +228,28 @@ impl World {
         for knock in waiting {
             self.after(MS, Event::Heard(knock, false));
         }
-        if self.active == Some(process) {
-            self.active = None;
+        let replica = self.processes[process].replica;
+        if self.active[replica] == Some(process) {
+            self.active[replica] = None;
+        }
+        // The database hears that its connections are gone.
+        let open: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.process == process)
+            .map(|(transaction, _)| *transaction)
+            .collect();
+        for transaction in open {
+            self.after(MS, Event::Idle(transaction));
         }
     }
 
     /// A process learns that another one decides: it ends, and is started again where it was the last.
     pub(crate) fn fenced(&mut self, process: usize) {
         self.say(|| format!("process {process} is fenced"));
+        if self.is_shared {
+            return self.step_down(process);
+        }
         if !self.rules.hold(Rule::ReloadAtTakeover) && self.processes[process].engine.is_some() {
             // It takes over again, with the memory that it has.
             self.forget_talks(process);
@@ -172,10 +257,11 @@ impl World {
             self.ask(process, Lane::Decider, Request::TakeLease);
             return;
         }
-        let last = self.active == Some(process);
+        let replica = self.processes[process].replica;
+        let last = self.active[replica] == Some(process);
         self.crash(process);
         if last {
-            self.after(200 * MS, Event::Start);
+            self.after(200 * MS, Event::Start(replica));
         }
     }
 
@@ -186,7 +272,7 @@ impl World {
         }
     }
 
-    fn forget_talks(&mut self, process: usize) {
+    pub(crate) fn forget_talks(&mut self, process: usize) {
         let it = &mut self.processes[process];
         it.tickets = [0; 3];
         it.deciding = None;
@@ -197,9 +283,14 @@ impl World {
     pub(crate) fn reboot(&mut self, process: usize) {
         self.say(|| format!("process {process} boots again"));
         self.forget_talks(process);
+        let is_shared = self.is_shared;
         let it = &mut self.processes[process];
         it.engine = None;
-        it.phase = Phase::Leasing;
+        it.phase = if is_shared {
+            Phase::Booting
+        } else {
+            Phase::Leasing
+        };
         self.after(300 * MS, Event::Wake(process, Job::Lead));
     }
 
@@ -223,6 +314,10 @@ impl World {
             (Lane::Decider, Answer::Stream(stream, now)) => {
                 self.opened(process, stream, now, call.sent)
             }
+            (Lane::Decider, Answer::Lease(epoch)) if self.is_shared => {
+                self.stats.takeovers += 1;
+                self.begin_taking(process, epoch, call.sent);
+            }
             (Lane::Decider, Answer::Lease(epoch)) => {
                 self.stats.takeovers += 1;
                 let it = &mut self.processes[process];
@@ -234,7 +329,12 @@ impl World {
                     self.ask(process, Lane::Decider, Request::Snapshot);
                 }
             }
-            (Lane::Decider, Answer::Snapshot(boot)) => self.booted(process, *boot),
+            (Lane::Decider, Answer::Snapshot(boot, transitions)) => {
+                self.processes[process].transitions = transitions;
+                self.booted(process, *boot);
+            }
+            (Lane::Reader, Answer::Heard(heard, rows)) => self.heard_of(process, *heard, rows),
+            (Lane::Reader, Answer::Reloaded(reloaded)) => self.reloaded(process, *reloaded),
             (Lane::Decider, Answer::Rows(rows)) => self.head_read(process, rows),
             (Lane::Decider, Answer::Committed(outgoing)) => {
                 self.decided(process, outgoing, call.sent)
@@ -256,7 +356,13 @@ impl World {
         };
         if *known == ticket {
             *known = 0;
-            if lane != Lane::Reader || self.processes[process].phase == Phase::Booting {
+            let phase = self.processes[process].phase;
+            // A standby that did not hear whether it has the lease asks again.
+            let matters = match lane {
+                Lane::Reader => matches!(phase, Phase::Booting | Phase::Taking),
+                _ => phase != Phase::Standby,
+            };
+            if matters {
                 self.in_doubt(process, lane);
             }
         }
@@ -272,6 +378,8 @@ impl World {
             self.ask(process, Lane::Decider, Request::OpenStream);
         } else if lane == Lane::Decider && deciding && !self.rules.hold(Rule::DoubtfulMemory) {
             it.deciding = None;
+        } else if it.leads() && self.is_shared {
+            self.step_down(process);
         } else {
             self.reboot(process);
         }
@@ -287,9 +395,14 @@ impl World {
         it.sample = Some((self.now, error));
         if it.phase == Phase::Opening {
             it.offset = now.as_micros() - middle;
-            it.phase = Phase::Leasing;
+            let (phase, request) = if self.is_shared {
+                (Phase::Booting, Request::Snapshot)
+            } else {
+                (Phase::Leasing, Request::TakeLease)
+            };
+            self.processes[process].phase = phase;
             self.begin_stream(process, stream);
-            self.ask(process, Lane::Decider, Request::TakeLease);
+            self.ask(process, Lane::Decider, request);
         }
     }
 }

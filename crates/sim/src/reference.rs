@@ -8,6 +8,8 @@ use systole_core::outage::Outages;
 use systole_core::reason::Reason;
 use systole_core::time::{Span, Time};
 
+use crate::truth::View;
+
 /// One thing said about a monitor.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -114,6 +116,7 @@ impl Reference {
 }
 
 /// A deadline that was judged by what was known then: an outage that is found later does not undo it.
+#[derive(Clone)]
 pub struct Lapsed {
     /// When it lapsed.
     pub deadline: Time,
@@ -126,6 +129,16 @@ pub struct Lapsed {
 }
 
 impl Lapsed {
+    /// Judged by these outages and what `view` says.
+    pub fn new(deadline: Time, outages: Outages, view: View<'_>) -> Lapsed {
+        Lapsed {
+            deadline,
+            outages,
+            moment: view.moment,
+            vector: view.vector.cloned().unwrap_or_default(),
+        }
+    }
+
     fn knew(&self, told: &Told) -> bool {
         let read = self
             .vector
@@ -144,6 +157,12 @@ pub fn fold<'a>(
 ) -> Option<Reference> {
     // What was durable only after a judgement comes after it, whatever its stamp.
     let order = |told: &Told| {
+        // Whoever reports knows of the monitor, whatever the clocks say.
+        if let Input::Command(command) = &told.input
+            && matches!(command.action, Action::Create(_))
+        {
+            return Time::MIN;
+        }
         let late = lapsed
             .iter()
             .filter(|lapsed| !lapsed.knew(told))

@@ -28,6 +28,7 @@ macro_rules! rules {
 rules! {
     Fence, "fence", "transactions check no epoch and take no lock";
     FenceLock, "fence-lock", "transactions read the epoch without locking it";
+    SweepFence, "sweep-fence", "a chunk of a pass checks no epoch and takes no lock";
     Positions, "positions", "state rows have no position but the checkpoint";
     SweepGuard, "sweep-guard", "an older sweep may write over a newer row";
     HeadRead, "head-read", "a decision does not read the log again";
@@ -35,6 +36,9 @@ rules! {
     SettledSweep, "settled-sweep", "a sweep writes states whose decision is not committed";
     StateWithDecision, "state-with-decision", "a decision is written without the monitor's state row";
     ReloadAtTakeover, "reload-at-takeover", "a process that takes over keeps the memory that it had";
+    ReloadAfterDrop, "reload-after-drop", "a reader under which rows were dropped goes on with those that are left";
+    SettleStandby, "settle-standby", "what is unsettled at a standby waits for a transition, however often the checkpoint moves";
+    IdleTimeout, "idle-timeout", "a transaction whose process stands still keeps its lock";
     SamePosition, "same-position", "a batch in doubt is sent again at a new position";
     EndMarker, "end-marker", "an append heeds neither the end marker nor the stream's end";
     Holes, "holes", "our own outages are ignored";
@@ -47,6 +51,7 @@ rules! {
     AckAfterCommit, "ack-after-commit", "check-ins are acknowledged before they are durable";
     DirtyAfterBoot, "dirty-after-boot", "what was folded while booting is taken as clean";
     DeliveryOrder, "delivery-order", "deliveries of an incident are claimed in any order";
+    ClaimAge, "claim-age", "a message is sent however old its claim is";
     ClaimNumber, "claim-number", "a finish is not fenced by the number of its claim";
     Digest, "digest", "messages of a storm go one by one";
     Reminders, "reminders", "what nobody acknowledges is not said again";

@@ -76,7 +76,9 @@ impl World {
                 let period = self.rng.between(15, 50);
                 let start_grace = self.rng.chance(300).then_some(grace);
                 let max_runtime = Some(Span::from_millis(self.rng.between(3_000, 20_000)));
+                let fail_threshold = if self.rng.chance(300) { 2 } else { 1 };
                 Settings {
+                    fail_threshold,
                     max_runtime,
                     start_grace,
                     ..Settings::new(every(period), grace)
@@ -188,10 +190,22 @@ impl World {
     pub fn knock(&mut self, mut knock: Knock) {
         let listens =
             |it: &crate::process::Process| it.alive && it.stream.is_some() && it.knows_time();
-        let active = self
-            .active
-            .filter(|active| listens(&self.processes[*active]));
-        let Some(process) = active.or_else(|| self.processes.iter().rposition(listens)) else {
+        let mut living = self.living();
+        living.retain(|process| listens(&self.processes[*process]));
+        // Whose every check-in counts goes to one replica as long as that listens: two replicas need not agree on the order of
+        // what they receive at one moment, and nothing could be said of a counter then.
+        let chosen = if matches!(knock.monitor, COUNTER | FLAPPER) {
+            let of = knock.monitor as usize;
+            let wanted = self.active.get(of % self.active.len()).copied().flatten();
+            living
+                .iter()
+                .copied()
+                .find(|process| Some(*process) == wanted)
+                .or(living.first().copied())
+        } else {
+            self.rng.pick(&living)
+        };
+        let Some(process) = chosen.or_else(|| self.processes.iter().rposition(listens)) else {
             return self.after(MS, Event::Heard(knock, false));
         };
         let resumed = self.processes[process].stopped_until;
@@ -290,10 +304,9 @@ impl World {
             self.rng.between(4 * S, 40 * S)
         };
         self.after(pause, Event::Person);
-        let Some(process) = self.active.filter(|active| {
-            let it = &self.processes[*active];
-            it.is_able(self.now)
-        }) else {
+        let mut living = self.living();
+        living.retain(|process| self.processes[*process].is_able(self.now));
+        let Some(process) = self.rng.pick(&living) else {
             return;
         };
         let (monitor, action) = match missing {

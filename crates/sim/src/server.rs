@@ -1,15 +1,20 @@
 //! The database's side of each statement: when it arrives, when it takes effect, whether its answer gets back.
 
 use systole_core::engine::{Row, Vector};
+use systole_core::outage::Outages;
 use systole_core::time::Time;
 
 use crate::database::LogRow;
 use crate::rules::Rule;
 use crate::truth::{Uid, View};
-use crate::world::{Answer, Call, Event, Lane, MS, Open, Request, S, World};
+use crate::world::{Answer, Call, Event, Heard, Lane, MS, Open, Request, S, World};
 
 /// A transaction whose client says nothing for so long is rolled back.
 const IDLE: i64 = S;
+
+/// An append that has not begun by then never does: it must not outlive its twin, which retention drops after half a minute.
+/// (The real one ends by its connection's time-out; the log is kept for an hour.)
+const APPEND_LIVES: i64 = 10 * S;
 
 impl World {
     /// Sends a statement; answers its ticket.
@@ -18,7 +23,14 @@ impl World {
         // Fail points: at begin, write, commit, send, and right after them.
         if self.now < self.calm_from
             && self.rng.chance(1)
-            && !matches!(request, Request::Tail(_) | Request::Claim)
+            && !matches!(
+                request,
+                Request::Tail(_)
+                    | Request::Claim
+                    | Request::Follow(..)
+                    | Request::TakeLease
+                    | Request::Renew(..)
+            )
         {
             let delay = self.rng.between(0, 8 * MS);
             self.after(delay, Event::Break(process));
@@ -74,9 +86,13 @@ impl World {
         let cut = self.cut_until(call.process);
         if cut > self.now {
             if self.rng.chance(self.weather.late) {
-                self.stats.late_statements += 1;
                 let late = cut + self.rng.between(0, 4 * S);
-                self.at(late, Event::Arrive(call));
+                let lives = late - call.sent <= APPEND_LIVES
+                    || !matches!(call.request, Request::Append(..));
+                if lives {
+                    self.stats.late_statements += 1;
+                    self.at(late, Event::Arrive(call));
+                }
             }
             return;
         }
@@ -86,7 +102,12 @@ impl World {
         }
         let writes = !matches!(
             call.request,
-            Request::Tail(_) | Request::Snapshot | Request::Begin(..) | Request::Rollback(_)
+            Request::Tail(_)
+                | Request::Snapshot
+                | Request::Follow(..)
+                | Request::Reload(_)
+                | Request::Begin(..)
+                | Request::Rollback(_)
         );
         if writes && self.full_until > self.now {
             if let Request::Commit(transaction, _) = call.request {
@@ -108,6 +129,9 @@ impl World {
                     Open {
                         moment: self.truth.moment(),
                         committing: false,
+                        process: call.process,
+                        counted: Vec::new(),
+                        outages: Outages::default(),
                     },
                 );
                 let delay = self.rng.between(50, 3 * MS);
@@ -122,10 +146,11 @@ impl World {
                 None => self.reply(call, Answer::Failed),
             },
             Request::Sweep(epoch, _) => {
-                if !self.db.may_decide(*epoch) {
+                let is_fenced = self.rules.hold(Rule::SweepFence);
+                if is_fenced && !self.db.may_decide(*epoch) {
                     return self.reply(call, Answer::Fenced);
                 }
-                if locks {
+                if locks && is_fenced {
                     self.db.holders.insert(call.ticket);
                 }
                 let delay = self.flush();
@@ -137,7 +162,24 @@ impl World {
                 }
                 self.execute(call);
             }
-            Request::TakeLease if !self.db.holders.is_empty() => self.lease_waiters.push(call),
+            // No row to change: it does not even wait.
+            Request::TakeLease if self.is_shared && self.db.lease_until >= self.database_now() => {
+                self.reply(call, Answer::Held);
+            }
+            Request::TakeLease | Request::Renew(..) if !self.db.holders.is_empty() => {
+                self.lease_waiters.push(call);
+            }
+            Request::Follow(_, seen, heard) => {
+                // Transitions first, then the log, each as of its own moment.
+                let events = &self.db.events;
+                *heard = Some(Box::new(Heard {
+                    transitions: events.len(),
+                    named: events.iter().skip(*seen).map(|row| row.monitor).collect(),
+                    checkpoint: self.db.checkpoint.clone(),
+                }));
+                let delay = self.rng.between(50, 3 * MS);
+                self.after(delay, Event::Execute(call));
+            }
             Request::Append(row, _) => {
                 if !self.rules.hold(Rule::KeyedAppend) {
                     row.seq = self.db.identity();
@@ -145,7 +187,11 @@ impl World {
                 let delay = self.flush();
                 self.after(delay, Event::Execute(call));
             }
-            Request::OpenStream | Request::Command(_) | Request::Finish(..) | Request::Claim => {
+            Request::OpenStream
+            | Request::CloseStream(..)
+            | Request::Command(_)
+            | Request::Finish(..)
+            | Request::Claim => {
                 let delay = self.rng.between(200, 4 * MS);
                 self.after(delay, Event::Execute(call));
             }
@@ -172,7 +218,7 @@ impl World {
         let now = self.database_now();
         let answer = match &mut call.request {
             Request::OpenStream => {
-                let (stream, markers) = self.db.open_stream(now);
+                let (stream, markers) = self.db.open_stream(now, self.is_shared);
                 for LogRow { row, uids } in markers {
                     self.committed(&row, &uids);
                 }
@@ -186,18 +232,40 @@ impl World {
                 }
                 Answer::Appended(appended)
             }
-            Request::TakeLease => {
-                self.db.epoch += 1;
-                Answer::Lease(self.db.epoch)
+            Request::TakeLease => match self.db.take_lease(now, self.is_shared) {
+                Some(epoch) => Answer::Lease(epoch),
+                None => Answer::Held,
+            },
+            Request::Renew(epoch, is_released) => {
+                match self.db.renew_lease(*epoch, now, *is_released) {
+                    true => Answer::Done,
+                    false => Answer::Fenced,
+                }
             }
-            Request::Snapshot => Answer::Snapshot(Box::new(self.db.snapshot())),
+            Request::CloseStream(stream, seq) => {
+                if let Some(LogRow { row, uids }) = self.db.close_stream(*stream, *seq, now) {
+                    self.committed(&row, &uids);
+                }
+                Answer::Done
+            }
+            Request::Snapshot => {
+                Answer::Snapshot(Box::new(self.db.snapshot()), self.db.events.len())
+            }
+            Request::Follow(vector, _, heard) => match heard.take() {
+                Some(heard) => Answer::Heard(heard, self.db.tail(vector)),
+                None => Answer::Failed,
+            },
+            Request::Reload(ids) => Answer::Reloaded(Box::new(self.db.reload(ids))),
             Request::Tail(vector) => Answer::Rows(self.db.tail(vector)),
             Request::Begin(_, vector) => {
-                let Some(open) = self.open.get_mut(&call.ticket) else {
+                let ticket = call.ticket;
+                let Some(open) = self.open.get_mut(&ticket) else {
                     return;
                 };
                 open.moment = self.truth.moment();
-                self.after(IDLE, Event::Idle(call.ticket));
+                if self.rules.hold(Rule::IdleTimeout) {
+                    self.after(IDLE, Event::Idle(ticket));
+                }
                 let reads = self.rules.hold(Rule::HeadRead);
                 Answer::Rows(if reads {
                     self.db.tail(vector)
@@ -206,7 +274,10 @@ impl World {
                 })
             }
             Request::Commit(transaction, decision) => {
-                let moment = self.open.get(transaction).map_or(0, |open| open.moment);
+                let open = self.open.get_mut(transaction);
+                let (moment, counted, known) = open.map_or_else(Default::default, |open| {
+                    (open.moment, open.counted.clone(), open.outages.clone())
+                });
                 let from = self.db.events.len();
                 let (rows, placed) = self.db.outbox.made();
                 self.db.decide(decision, now);
@@ -221,12 +292,14 @@ impl World {
                 let outgoing = self.db.outbox.take_fresh();
                 self.stats.decisions += 1;
                 let decision = decision.clone();
+                self.counted(&counted, moment, &decision);
                 self.check_decision(
                     View {
                         moment,
                         vector: Some(&decision.vector),
                         now: decision.now,
                     },
+                    &known,
                     from,
                 );
                 self.check_recovery();
@@ -326,6 +399,7 @@ impl World {
         self.db.holders.remove(&transaction);
         if self.db.holders.is_empty() {
             for waiter in std::mem::take(&mut self.lease_waiters) {
+                // Where the first takes it, the next sees that.
                 self.execute(waiter);
             }
         }
@@ -344,6 +418,7 @@ impl World {
 
     fn reply(&mut self, call: Call, answer: Answer) {
         let lost = self.cut_until(call.process) > self.now
+            || self.processes[call.process].deaf_until > self.now
             || (self.now < self.calm_from && self.rng.chance(self.weather.lost));
         if lost {
             self.stats.lost_replies += 1;

@@ -67,7 +67,10 @@ pub struct Truth {
     read: HashSet<(u32, u64)>,
     unreachable: Vec<Outage>,
     lapsed: BTreeMap<MonitorId, Vec<Lapsed>>,
-    counted: BTreeMap<MonitorId, Vec<Time>>,
+    /// Misses below the threshold. Such a miss is no news: it is in the memory of the process that counted it, and in no row
+    /// before the next sweep. So one that recovers may know of it or not, and where a check-in came within the slack, or was
+    /// durable only later, that makes a difference: either is right.
+    counted: BTreeMap<MonitorId, Vec<Lapsed>>,
 }
 
 impl Truth {
@@ -153,10 +156,9 @@ impl Truth {
         if let Some(outage) = silence.row(row.at, put) {
             // What was counted before this was known stays counted, unless its process died before it was stored.
             for (id, counted) in &self.counted {
-                if counted
-                    .iter()
-                    .any(|at| *at >= outage.from && *at < outage.until)
-                {
+                if counted.iter().any(|counted| {
+                    counted.deadline >= outage.from && counted.deadline < outage.until
+                }) {
                     self.unclear.insert(*id);
                 }
             }
@@ -255,7 +257,7 @@ impl Truth {
 
     /// What a monitor is at `until`, by all that is seen.
     pub fn reference(&self, id: MonitorId, view: View<'_>, until: Time) -> Option<Reference> {
-        self.reference_with(id, view, until, &self.outages(view))
+        self.reference_with(id, view, until, &self.outages(view), false)
     }
 
     /// The settings that were in force at `then`.
@@ -271,16 +273,24 @@ impl Truth {
         set.last().cloned()
     }
 
-    /// The same, with outages as somebody else knows them.
+    /// The same, with outages as somebody else knows them, and with or without the misses that were only counted.
     pub fn reference_with(
         &self,
         id: MonitorId,
         view: View<'_>,
         until: Time,
         outages: &Outages,
+        with_counted: bool,
     ) -> Option<Reference> {
-        let lapsed = self.lapsed.get(&id).map_or(&[][..], Vec::as_slice);
-        reference::fold(self.seen(id, view), lapsed, outages, until)
+        let of = |lapsed: &'_ BTreeMap<MonitorId, Vec<Lapsed>>| {
+            lapsed.get(&id).cloned().unwrap_or_default()
+        };
+        let mut lapsed = of(&self.lapsed);
+        if with_counted {
+            lapsed.extend(of(&self.counted));
+            lapsed.sort_by_key(|lapsed| lapsed.deadline);
+        }
+        reference::fold(self.seen(id, view), &lapsed, outages, until)
     }
 
     /// The check-ins of a monitor that are seen.
@@ -295,20 +305,31 @@ impl Truth {
         })
     }
 
-    /// A deadline was judged to be missed, by these outages, and that was persisted.
-    pub fn was_judged(&mut self, id: MonitorId, deadline: Time, outages: Outages, view: View<'_>) {
-        let vector = view.vector.cloned().unwrap_or_default();
-        self.lapsed.entry(id).or_default().push(Lapsed {
-            deadline,
-            outages,
-            moment: view.moment,
-            vector,
-        });
+    /// A deadline was judged to be missed, by these outages, and that was persisted; with it, or without it, the misses
+    /// that had only been counted before.
+    pub fn was_judged(
+        &mut self,
+        id: MonitorId,
+        deadline: Time,
+        outages: Outages,
+        view: View<'_>,
+        with_counted: bool,
+    ) {
+        let counted = self.counted.entry(id).or_default();
+        let before: Vec<Lapsed> = counted
+            .extract_if(.., |counted| counted.deadline <= deadline)
+            .collect();
+        let lapsed = self.lapsed.entry(id).or_default();
+        if with_counted {
+            lapsed.extend(before);
+        }
+        lapsed.push(Lapsed::new(deadline, outages, view));
     }
 
     /// A deadline was counted as missed without news: below the threshold.
-    pub fn was_counted(&mut self, id: MonitorId, deadline: Time) {
-        self.counted.entry(id).or_default().push(deadline);
+    pub fn was_counted(&mut self, id: MonitorId, deadline: Time, outages: Outages, view: View<'_>) {
+        let lapsed = Lapsed::new(deadline, outages, view);
+        self.counted.entry(id).or_default().push(lapsed);
     }
 
     /// Whether every check-in acknowledged before `then` is in the log, and its row was read.

@@ -1,15 +1,16 @@
 //! One run: events in the order of simulated time. No threads, no timers, no clock but [`World::now`].
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use systole_core::engine::{Boot, Command, Decision, MonitorId, Row, Sweep, Vector};
 use systole_core::heartbeat::Checkin;
 use systole_core::maintenance::Window;
+use systole_core::outage::Outages;
 use systole_core::time::Time;
 
 use crate::broken::{Broken, Outcome, Stats};
-use crate::database::{Appended, Database, LogRow};
+use crate::database::{Appended, Database, LogRow, Reloaded};
 use crate::outbox::{Finish, Outgoing};
 use crate::process::Process;
 use crate::random::Random;
@@ -47,8 +48,16 @@ pub enum Request {
     Append(Row, Vec<Uid>),
     /// Take the lease.
     TakeLease,
+    /// Renew the lease of an epoch; `true`: give it back.
+    Renew(u64, bool),
+    /// Close a stream by an end marker at this place.
+    CloseStream(u32, u64),
     /// What a boot reads.
     Snapshot,
+    /// What a standby reads: the transitions after so many, the checkpoint, and then the rows after a vector.
+    Follow(Vector, usize, Option<Box<Heard>>),
+    /// These monitors as they were persisted.
+    Reload(BTreeSet<MonitorId>),
     /// The rows after a vector.
     Tail(Vector),
     /// Begin, fence, head read.
@@ -71,6 +80,17 @@ pub enum Request {
     FollowUp(u64),
 }
 
+/// What a standby hears of the decider.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// How many transitions there are.
+    pub transitions: usize,
+    /// Whom the new ones name.
+    pub named: BTreeSet<MonitorId>,
+    /// The checkpoint.
+    pub checkpoint: (u64, Vector),
+}
+
 /// What the database answers.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -80,8 +100,14 @@ pub enum Answer {
     Appended(Appended),
     /// An epoch.
     Lease(u64),
-    /// For a boot.
-    Snapshot(Box<Boot>),
+    /// Another process holds the lease.
+    Held,
+    /// For a boot, with how many transitions there are.
+    Snapshot(Box<Boot>, usize),
+    /// For a standby.
+    Heard(Box<Heard>, Vec<Row>),
+    /// For a standby.
+    Reloaded(Box<Reloaded>),
     /// Rows of the log.
     Rows(Vec<Row>),
     /// A decision is durable; this was claimed with it.
@@ -141,8 +167,14 @@ pub enum Job {
     Claim,
     /// Drop old rows.
     Retain,
-    /// Take the lease, once.
+    /// Take the lease, once; of several: boot.
     Lead,
+    /// Take the lease where it is free.
+    Poll,
+    /// Renew the lease.
+    Renew,
+    /// Close streams that stand still.
+    Close,
 }
 
 /// Something that happens.
@@ -174,8 +206,10 @@ pub enum Event {
     Fault,
     /// A process breaks.
     Break(usize),
-    /// A process is started.
-    Start,
+    /// A process of this replica is started.
+    Start(usize),
+    /// A process ends after a clean stop.
+    Leave(usize),
     /// A delivery is about to be sent, by a claim of this age.
     Send(usize, Outgoing, i64),
     /// A message reaches its receiver.
@@ -215,6 +249,12 @@ pub struct Open {
     pub moment: usize,
     /// Its commit has arrived: it is not idle.
     pub committing: bool,
+    /// Who began it.
+    pub process: usize,
+    /// Deadlines that it counts without news.
+    pub counted: Vec<(MonitorId, Time)>,
+    /// Our outages as its process knows them.
+    pub outages: Outages,
 }
 
 /// How much goes wrong in a run; in thousandths.
@@ -247,8 +287,12 @@ pub struct World {
     pub truth: Truth,
     /// Every process there ever was.
     pub processes: Vec<Process>,
-    /// The one that was started last.
-    pub active: Option<usize>,
+    /// Several processes share the database; else one has it for itself, as on SQLite.
+    pub is_shared: bool,
+    /// Of each replica: the process that was started last.
+    pub active: Vec<Option<usize>>,
+    /// Since when nobody holds the lease, in true time.
+    pub unled_since: Option<i64>,
     /// What goes wrong.
     pub weather: Weather,
     /// How far the database's clock is ahead of true time.
@@ -288,13 +332,22 @@ pub struct World {
     digest: u64,
 }
 
+/// Nobody may decide for so long: what holds the lease back, a commit that takes six seconds on a slow disk or a transaction that
+/// idles, does so but for seconds; replies are lost, and statements given up after five.
+const UNLED_MOST: i64 = 30 * S;
+
 /// 2027-01-15, as good a beginning as any.
 const BEGIN: i64 = 1_800_000_000 * S;
 
 impl World {
     /// A run of `seed`.
-    pub fn new(seed: u64, rules: Rules, trace: bool) -> World {
+    ///
+    /// One to three replicas, by the seed unless `replicas` says how many; one of its own has the database for itself, as on
+    /// `SQLite`, or shares it with nobody, as on PostgreSQL.
+    pub fn new(seed: u64, rules: Rules, replicas: Option<usize>, trace: bool) -> World {
         let mut rng = Random::new(seed);
+        let replicas = replicas.unwrap_or(1 + usize::try_from(seed % 3).unwrap_or(0));
+        let is_shared = replicas > 1 || (seed / 3).is_multiple_of(4);
         let stormy = rng.between(0, 3).cast_unsigned();
         let weather = Weather {
             lost: 3 + 8 * stormy,
@@ -309,7 +362,9 @@ impl World {
             db: Database::new(rules),
             truth: Truth::default(),
             processes: Vec::new(),
-            active: None,
+            is_shared,
+            active: vec![None; replicas],
+            unled_since: None,
             weather,
             step: 0,
             down_until: 0,
@@ -337,7 +392,10 @@ impl World {
         world.end = world.calm_from + 150 * S;
         world.trouble_until = world.now + 5 * S;
         world.populate();
-        world.at(world.now, Event::Start);
+        for replica in 0..replicas {
+            let first = world.now + i64::try_from(replica).unwrap_or(0) * S;
+            world.at(first, Event::Start(replica));
+        }
         let first = world.now + world.rng.between(S, world.weather.between);
         world.at(first, Event::Fault);
         world.at(world.now + 20 * S, Event::Check);
@@ -410,6 +468,7 @@ impl World {
             }
             self.happens(event);
             self.watch_reach();
+            self.watch_lead();
         }
         if self.broken.is_none() {
             self.now = self.end;
@@ -473,7 +532,8 @@ impl World {
             Event::Window => self.window(),
             Event::Fault => self.fault(),
             Event::Break(process) => self.break_process(process),
-            Event::Start => self.start(),
+            Event::Start(replica) => self.start(replica),
+            Event::Leave(process) => self.leave(process),
             Event::Check => self.check(),
         }
     }
@@ -492,6 +552,48 @@ impl World {
         Some(event())
     }
 
+    /// The processes that were started last and live.
+    pub fn living(&self) -> Vec<usize> {
+        let is_alive = |process: &usize| self.processes[*process].alive;
+        self.active
+            .iter()
+            .flatten()
+            .copied()
+            .filter(is_alive)
+            .collect()
+    }
+
+    /// Somebody decides as long as any replica reaches the database.
+    fn watch_lead(&mut self) {
+        if !self.is_shared {
+            return;
+        }
+        let broken = self.now < self.down_until || self.now < self.full_until;
+        for it in &mut self.processes {
+            if broken || !it.could_lead(self.now) {
+                it.well_since = self.now;
+            }
+        }
+        if self.db.lease_until >= self.database_now() {
+            self.unled_since = None;
+            return;
+        }
+        let since = *self.unled_since.get_or_insert(self.now);
+        let limit = self.now - UNLED_MOST;
+        let able = self.processes.iter().rposition(|it| it.well_since < limit);
+        if since < limit
+            && let Some(process) = able
+        {
+            self.broke(
+                2,
+                format!(
+                    "nobody has decided for {} s, though process {process} could",
+                    UNLED_MOST / S
+                ),
+            );
+        }
+    }
+
     /// Notes from when to when nobody could reach us.
     fn watch_reach(&mut self) {
         let able = self.now >= self.down_until
@@ -500,7 +602,7 @@ impl World {
                 .processes
                 .iter()
                 .rev()
-                .take(8)
+                .take(12)
                 .any(|it| it.is_able(self.now));
         match (able, self.unreachable_since) {
             (false, None) => self.unreachable_since = Some(self.database_now()),

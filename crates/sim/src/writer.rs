@@ -118,14 +118,17 @@ impl World {
 
     pub(crate) fn written(&mut self, call: &Call, answer: &Answer) {
         let process = call.process;
-        let it = &mut self.processes[process];
         // A late reply is as good as one in time: it says what became of that position.
         let Request::Append(sent, _) = &call.request else {
             return;
         };
+        // Two batches may bear one stamp; a place is given once, unless the database gives it.
+        let gives = !self.rules.hold(Rule::KeyedAppend);
+        let it = &mut self.processes[process];
         let same = |batch: &Batch| {
-            batch.ticket == call.ticket
-                || (batch.row.stream == sent.stream && batch.row.at == sent.at)
+            let (own, sent) = (&batch.row, &sent);
+            let is_same = own.stream == sent.stream && own.at == sent.at;
+            batch.ticket == call.ticket || (is_same && (gives || own.seq == sent.seq))
         };
         let Some(index) = it.outstanding.iter().position(same) else {
             return;

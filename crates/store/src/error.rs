@@ -61,6 +61,9 @@ pub enum Error {
         /// The oldest that is known to work.
         oldest: i32,
     },
+    /// A copy into a shared database.
+    #[error("the database was not copied: {0}")]
+    NotCopied(String),
     /// The database refuses.
     #[error("cannot {attempted}: {source}")]
     Database {

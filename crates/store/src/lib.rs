@@ -7,6 +7,7 @@
 pub mod backup;
 mod bytes;
 pub mod channels;
+pub mod copy;
 mod db;
 pub mod decide;
 pub mod deliveries;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod retention;
 mod settings;
 mod sql;
+pub mod standby;
 mod state;
 
 pub use db::{Session, Store};

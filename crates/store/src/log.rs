@@ -241,7 +241,20 @@ impl Session<'_> {
     pub async fn tail(&mut self, vector: &Vector, limit: u32) -> Result<Vec<Row>, Error> {
         let positions = vector
             .iter()
-            .map(|(stream, reached)| format!("\"{stream}\":{}", reached.seq));
+            .map(|(stream, reached)| (*stream, reached.seq))
+            .collect();
+        self.tail_from(&positions, limit).await
+    }
+
+    /// As [`Session::tail`], after these rows.
+    pub(crate) async fn tail_from(
+        &mut self,
+        positions: &BTreeMap<u32, u64>,
+        limit: u32,
+    ) -> Result<Vec<Row>, Error> {
+        let positions = positions
+            .iter()
+            .map(|(stream, seq)| format!("\"{stream}\":{seq}"));
         let positions = format!("{{{}}}", positions.collect::<Vec<_>>().join(","));
         let rows = sql::query(TAIL)
             .bind(positions)

@@ -102,6 +102,15 @@ bind! {
     Bytes: Vec<u8> => |it| it, &Vec<u8> => Vec::clone, &[u8] => <[u8]>::to_vec;
 }
 
+impl Bind for Value {
+    fn value(self) -> Value {
+        match self {
+            Value::Text(text) => text.value(),
+            other => other,
+        }
+    }
+}
+
 impl<const N: usize> Bind for &[u8; N] {
     fn value(self) -> Value {
         Value::Bytes(Some(self.to_vec()))

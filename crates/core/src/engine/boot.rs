@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
+use super::standby::Standby;
 use super::{Engine, Monitor, MonitorId, Position, Vector};
 use crate::outage::{Outage, Outages};
 
@@ -69,6 +70,7 @@ impl Engine {
         let mut engine = Engine {
             places: Vec::new(),
             count: 0,
+            standby: Standby::since(&checkpoint),
             vector: checkpoint,
             version,
             timers: BinaryHeap::with_capacity(boot.monitors.len()),
@@ -79,6 +81,7 @@ impl Engine {
             next_incident: boot.next_incident.max(1),
             bases: None,
             pass: None,
+            finished: BTreeMap::new(),
             settings: HashSet::new(),
         };
         let highest = boot
@@ -111,18 +114,20 @@ impl Engine {
 
     /// A record is folded into a monitor only if its row's base does not hold it yet.
     pub(super) fn is_above_base(&self, id: MonitorId, position: Position) -> bool {
-        let Some(bases) = &self.bases else {
+        let booted = || {
+            let bases = self.bases.as_ref()?;
+            let base = bases.of.get(id as usize)?;
+            Some(&bases.vectors[*base as usize])
+        };
+        let Some(base) = self.reloaded_base(id).or_else(booted) else {
             return true;
         };
-        let Some(base) = bases.of.get(id as usize) else {
-            return true;
-        };
-        bases.vectors[*base as usize]
-            .get(&position.stream())
+        base.get(&position.stream())
             .is_none_or(|reached| position.seq() > reached.seq)
     }
 
     pub(super) fn forget_passed_bases(&mut self) {
+        self.forget_passed_reloads();
         let passed = |bases: &Bases| {
             bases.newest.iter().all(|(stream, base)| {
                 self.vector

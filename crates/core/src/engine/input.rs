@@ -22,6 +22,23 @@ impl Input {
         }
     }
 
+    /// Whether it makes a monitor.
+    pub(super) const fn creates(&self) -> bool {
+        matches!(
+            self,
+            Input::Command(Command {
+                action: Action::Create(_),
+                ..
+            })
+        )
+    }
+
+    /// Streams are merged by the stamp of receipt, and each keeps its own order, since the sort is stable. But whoever reports
+    /// knows of the monitor: by a clock that is a little behind it may do so before the monitor was made.
+    pub(super) const fn order(&self) -> (bool, Time) {
+        (!self.creates(), self.at())
+    }
+
     /// Applying it judges the deadlines up to here.
     pub(super) const fn lapses_until(&self) -> Time {
         match self {

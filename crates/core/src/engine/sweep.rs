@@ -29,18 +29,25 @@ pub struct SweepEnd {
     pub cut: u64,
     /// How far the log had been read then.
     pub vector: Vector,
-    /// Streams of which nothing is left to read.
+    /// Streams of which nothing is left to read after this checkpoint; each is named once. They stay in the checkpoint's vector
+    /// for some passes more.
     pub finished: Vec<u32>,
 }
+
+/// How many passes a finished stream stays in the checkpoint: long enough for every standby to see by it what it has missed of
+/// a stream that was short-lived. A standby that has not read for longer boots again.
+const FINISHED_KEPT: u8 = 20;
 
 #[derive(Debug)]
 pub(super) struct Pass {
     cut: u64,
     vector: Vector,
     /// Descending, taken from the end.
-    remaining: Vec<MonitorId>,
+    pub(super) remaining: Vec<MonitorId>,
     /// Unsettled when their turn came.
-    waiting: Vec<MonitorId>,
+    pub(super) waiting: Vec<MonitorId>,
+    /// Already in a chunk, which may never become durable.
+    pub(super) captured: Vec<MonitorId>,
 }
 
 impl Engine {
@@ -58,6 +65,7 @@ impl Engine {
             vector: self.vector.clone(),
             remaining,
             waiting: Vec::new(),
+            captured: Vec::new(),
         });
     }
 
@@ -92,14 +100,21 @@ impl Engine {
                 && place.dirty
             {
                 place.dirty = false;
+                pass.captured.push(id);
                 rows.push((id, place.monitor.clone()));
             }
         }
         let done = pass.remaining.is_empty() && pass.waiting.is_empty();
         let end = done.then(|| {
-            let finished = finished(&pass.vector);
+            let mut finished = finished(&pass.vector);
             let mut vector = pass.vector.clone();
-            vector.retain(|stream, _| !finished.contains(stream));
+            let is_old = |stream: &u32| {
+                self.finished
+                    .get(stream)
+                    .is_some_and(|passes| *passes >= FINISHED_KEPT)
+            };
+            vector.retain(|stream, _| !is_old(stream));
+            finished.retain(|stream| !self.finished.contains_key(stream));
             SweepEnd {
                 cut: pass.cut,
                 vector,
@@ -126,9 +141,16 @@ impl Engine {
             .retain(|known| !sweep.outages.contains(known));
         if let Some(end) = &sweep.end {
             self.pass = None;
-            for stream in &end.finished {
-                self.vector.remove(stream);
-            }
+            self.finished.retain(|stream, passes| {
+                *passes = passes.saturating_add(1);
+                let is_kept = end.vector.contains_key(stream);
+                if !is_kept {
+                    self.vector.remove(stream);
+                }
+                is_kept
+            });
+            self.finished
+                .extend(end.finished.iter().map(|stream| (*stream, 0)));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::time::Span;
 
 mod deciding;
 mod passes;
+mod standby;
 mod stories;
 
 const BEAT: i64 = 3;

@@ -70,7 +70,8 @@ impl Run<'_> {
                         ),
                     );
                 }
-                self.truth.was_judged(change.id, cause.at, outages, view);
+                self.truth
+                    .was_judged(change.id, cause.at, outages, view, false);
             }
         }
         Ok(())

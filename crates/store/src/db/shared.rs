@@ -29,6 +29,9 @@ const FORGET: &str = "DEALLOCATE ALL";
 /// That the migrator's table is there already is no news.
 const QUIET: &str = "SET LOCAL client_min_messages = warning";
 
+/// An append whose process is gone must not wait until its stream is forgotten, and then be carried out.
+const APPENDING: (&str, &str) = ("statement_timeout", "10s");
+
 /// How long somebody waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -79,9 +82,15 @@ impl Shared {
         };
         let pool = waits(PgPoolOptions::new().max_connections(12));
         let appending = waits(PgPoolOptions::new().max_connections(2).min_connections(1));
+        // A pooler would not pass it on.
+        let bounded = if is_pooled {
+            options.clone()
+        } else {
+            options.clone().options([APPENDING])
+        };
         Ok(Shared {
-            pool: pool.connect_lazy_with(options.clone()),
-            appending: appending.connect_lazy_with(options),
+            pool: pool.connect_lazy_with(options),
+            appending: appending.connect_lazy_with(bounded),
             place,
             is_pooled,
         })

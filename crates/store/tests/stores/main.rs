@@ -30,6 +30,7 @@ macro_rules! on_both {
 
 mod channels;
 mod connecting;
+mod copy;
 mod filled;
 mod incidents;
 mod maintenance;

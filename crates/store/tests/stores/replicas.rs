@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use systole_core::engine::Vector;
@@ -14,6 +15,9 @@ use systole_store::{Error, Store};
 use systole_testing::postgres::{self, Database};
 
 const NOW: Time = Time::from_seconds(1_800_000_000);
+
+/// After so long a test that waits for a state has failed.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A database with a store in it, and somebody who looks on and interferes.
 struct Shared {
@@ -60,17 +64,22 @@ impl Shared {
             "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         // The view is as of the transaction's beginning: a look from outside sees it anew.
         let mut looks = PgConnection::connect(self.database.url()).await.unwrap();
-        loop {
-            let found: i64 = sqlx::query(AssertSqlSafe(format!("SELECT count(*) FROM {waiting}")))
-                .fetch_one(&mut looks)
-                .await
-                .unwrap()
-                .get(0);
-            if found == number {
-                return;
+        let until = async {
+            loop {
+                let found: i64 =
+                    sqlx::query(AssertSqlSafe(format!("SELECT count(*) FROM {waiting}")))
+                        .fetch_one(&mut looks)
+                        .await
+                        .unwrap()
+                        .get(0);
+                if found == number {
+                    return;
+                }
+                alive().await;
             }
-            alive().await;
-        }
+        };
+        let waited = tokio::time::timeout(PATIENCE, until).await;
+        assert!(waited.is_ok(), "there are never {number} who wait");
     }
 }
 
@@ -117,6 +126,21 @@ async fn an_append_waits_for_its_twin_that_is_not_committed_yet() {
             "{end}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_append_does_not_wait_for_ever_and_may_be_sent_again() {
+    let mut shared = Shared::new().await;
+    let stream = shared.store.open_stream("one", NOW).await.unwrap();
+    shared.run(&row(stream, 1, BEAT)).await;
+    let unknown = shared.store.append(&batch(stream, 1), || NOW).await;
+    let Err(error @ Error::Database { .. }) = unknown else {
+        panic!("{unknown:?}")
+    };
+    assert!(error.to_string().contains("statement timeout"), "{error}");
+    shared.run("COMMIT").await;
+    let again = shared.store.append(&batch(stream, 1), || NOW).await;
+    assert_eq!(again.unwrap(), Time::from_micros(77));
 }
 
 #[tokio::test]
@@ -273,7 +297,9 @@ async fn a_transaction_whose_future_is_dropped_does_not_stay_open() {
     assert!(reading.await.unwrap_err().is_cancelled());
     shared.run("ROLLBACK").await;
     let open = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL";
-    while shared.count(open).await > 0 {}
+    let closed = async { while shared.count(open).await > 0 {} };
+    let waited = tokio::time::timeout(PATIENCE, closed).await;
+    assert!(waited.is_ok(), "a transaction is left open");
     shared.store.boot().await.unwrap();
 }
 

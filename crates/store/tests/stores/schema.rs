@@ -12,14 +12,20 @@ type Sentences = BTreeSet<String>;
 
 #[tokio::test]
 async fn both_databases_have_the_same_tables() {
-    let (sqlite, postgres) = (of_sqlite(&[]).await, of_postgres(&[]).await);
+    let database = postgres::database();
+    drop(Store::connect(database.url()).await.unwrap());
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let (sqlite, postgres) = (of_sqlite().await, of_postgres(&mut connection).await);
     assert!(sqlite.contains("monitor.labels is text, never NULL"));
     assert_eq!(differences(&sqlite, &postgres), [""; 0]);
 }
 
 #[tokio::test]
 async fn what_is_missing_in_one_of_them_is_a_difference() {
-    let whole = of_sqlite(&[]).await;
+    let database = postgres::database();
+    drop(Store::connect(database.url()).await.unwrap());
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let whole = of_sqlite().await;
     for (statement, expected) in [
         (
             "ALTER TABLE monitor DROP COLUMN set_name",
@@ -54,7 +60,13 @@ async fn what_is_missing_in_one_of_them_is_a_difference() {
             "only in PostgreSQL: project.name is text",
         ),
     ] {
-        let found = differences(&whole, &of_postgres(&[statement]).await);
+        let mut transaction = connection.begin().await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let found = differences(&whole, &of_postgres(&mut transaction).await);
+        transaction.rollback().await.unwrap();
         assert!(
             found.iter().any(|sentence| sentence == expected),
             "{statement}: {found:#?}"
@@ -109,19 +121,13 @@ fn reference(table: &str, column: &str, target: &str, of: &str, on_delete: &str)
     format!("{table}.{column} names {target}.{of}{on_delete}")
 }
 
-async fn of_sqlite(change: &[&'static str]) -> Sentences {
+async fn of_sqlite() -> Sentences {
     let directory = tempfile::tempdir().unwrap();
     drop(Store::open(directory.path()).await.unwrap());
     let file = directory.path().join("systole.db");
     let mut connection = SqliteConnection::connect(&format!("sqlite://{}", file.display()))
         .await
         .unwrap();
-    for statement in change {
-        sqlx::query(*statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-    }
     let mut said = Sentences::new();
     let tables = sqlx::query(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE '_sqlx_%'",
@@ -202,16 +208,7 @@ async fn of_sqlite(change: &[&'static str]) -> Sentences {
     said
 }
 
-async fn of_postgres(change: &[&'static str]) -> Sentences {
-    let database = postgres::database();
-    drop(Store::connect(database.url()).await.unwrap());
-    let mut connection = PgConnection::connect(database.url()).await.unwrap();
-    for statement in change {
-        sqlx::query(*statement)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-    }
+async fn of_postgres(connection: &mut PgConnection) -> Sentences {
     let mut said = Sentences::new();
     let columns = sqlx::query(
         "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT), CAST(data_type AS TEXT), is_nullable = 'NO',
@@ -219,7 +216,7 @@ async fn of_postgres(change: &[&'static str]) -> Sentences {
          FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
          WHERE table_schema = 'public' AND table_type = 'BASE TABLE' AND NOT starts_with(table_name, '_sqlx_')",
     )
-    .fetch_all(&mut connection)
+    .fetch_all(&mut *connection)
     .await
     .unwrap();
     for row in columns {
@@ -249,7 +246,7 @@ async fn of_postgres(change: &[&'static str]) -> Sentences {
         named("c.confkey", "c.confrelid"),
     );
     for row in sqlx::query(AssertSqlSafe(constraints))
-        .fetch_all(&mut connection)
+        .fetch_all(&mut *connection)
         .await
         .unwrap()
     {
@@ -268,7 +265,7 @@ async fn of_postgres(change: &[&'static str]) -> Sentences {
         named("CAST(i.indkey AS int2[])", "i.indrelid"),
     );
     for row in sqlx::query(AssertSqlSafe(indexes))
-        .fetch_all(&mut connection)
+        .fetch_all(&mut *connection)
         .await
         .unwrap()
     {

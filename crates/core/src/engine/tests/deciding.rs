@@ -72,8 +72,19 @@ fn what_is_about_an_unknown_monitor_is_ignored() {
         action: Action::Configure,
     };
     shell.append(CONFIGURATION, 1, vec![Record::Command(configure)]);
-    assert_eq!((shell.engine.len(), shell.engine.unsettled()), (1, 0));
+    assert_eq!(
+        (
+            shell.engine.len(),
+            shell.engine.unsettled().collect::<Vec<_>>()
+        ),
+        (1, vec![7]),
+        "its creation may have to be read yet"
+    );
     assert_eq!(shell.decide(900), none());
+    assert_eq!(
+        (shell.engine.len(), shell.engine.unsettled().count()),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -88,7 +99,10 @@ fn news_waits_for_its_decision() {
         "memory stays before the decision"
     );
     assert_eq!(
-        (shell.engine.unsettled(), shell.engine.wants_decision(s(25))),
+        (
+            shell.engine.unsettled().count(),
+            shell.engine.wants_decision(s(25))
+        ),
         (1, true)
     );
     let decision = shell.engine.decide(s(25)).unwrap();
@@ -110,7 +124,7 @@ fn news_waits_for_its_decision() {
         (State::Down, s(25)),
         "with what came after it"
     );
-    assert_eq!(shell.engine.unsettled(), 0);
+    assert_eq!(shell.engine.unsettled().count(), 0);
     shell.tell(1, 30, Signal::Success);
     assert_eq!(shell.decide(30), ["1 resolved 1 success 30"]);
 }
@@ -135,7 +149,7 @@ fn what_waits_is_merged_by_the_time_of_receipt() {
     shell.beat(2, 64);
     shell.tell(1, 80, Signal::Log);
     assert_eq!(
-        shell.engine.unsettled(),
+        shell.engine.unsettled().count(),
         1,
         "by what has been read the deadline at 70 was missed"
     );
@@ -267,7 +281,7 @@ fn a_late_checkin_of_another_stream_waits_for_the_end_of_a_hold() {
         ["2 triggered 1 reported_failure 74"],
         "a failure says what it says"
     );
-    assert_eq!(shell.engine.unsettled(), 1);
+    assert_eq!(shell.engine.unsettled().count(), 1);
     shell.append(1, 76, Vec::new());
     assert_eq!(
         shell.decide_held(76),
@@ -291,7 +305,7 @@ fn a_miss_that_only_counts_waits_for_the_end_of_a_hold_too() {
     shell.append(0, 72, vec![command(1, 72, edit)]);
     assert_eq!(shell.decide_held(72), none());
     assert_eq!(shell.engine.monitor(1).unwrap().heartbeat.failures, 0);
-    assert_eq!(shell.engine.unsettled(), 1);
+    assert_eq!(shell.engine.unsettled().count(), 1);
     shell.append(1, 76, Vec::new());
     assert_eq!(shell.decide_held(76), none());
     assert_eq!(
@@ -299,7 +313,7 @@ fn a_miss_that_only_counts_waits_for_the_end_of_a_hold_too() {
         0,
         "it was our outage"
     );
-    assert_eq!(shell.engine.unsettled(), 0);
+    assert_eq!(shell.engine.unsettled().count(), 0);
 }
 
 #[test]
@@ -330,7 +344,9 @@ fn while_no_stream_is_open_deadlines_wait_and_the_silence_counts_until_the_next(
         [outage],
         "nobody was heard meanwhile"
     );
-    shell.pass(10);
+    for _ in 0..30 {
+        shell.pass(10);
+    }
     assert!(
         !shell.engine.vector().contains_key(&1) && !shell.persisted.checkpoint.1.contains_key(&1)
     );
@@ -386,7 +402,7 @@ fn a_deleted_monitor_leaves_nothing_but_its_incidents_end() {
         (
             shell.engine.len(),
             shell.engine.monitor(1),
-            shell.engine.unsettled()
+            shell.engine.unsettled().count()
         ),
         (0, None, 0)
     );
