@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MappedMutexGuard, MutexGuard};
 
 use crate::sql::{Connection, Dialect, Lent, Pool, Preparing};
 use crate::{Error, sql};
@@ -40,6 +40,7 @@ pub struct Session<'a> {
 enum Held<'a> {
     Embedded(MutexGuard<'a, Writer>),
     Shared(Lent),
+    Appending(MappedMutexGuard<'a, Lent>),
 }
 
 impl Store {
@@ -119,7 +120,14 @@ impl Store {
     pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
         match &self.database {
             Database::Embedded(_) => self.session().await,
-            Database::Shared(shared) => lend(&shared.appending, shared.preparing()).await,
+            Database::Shared(shared) => Ok(Session {
+                held: Held::Appending(
+                    shared
+                        .appending()
+                        .await
+                        .map_err(Error::attempted("reach the database"))?,
+                ),
+            }),
         }
     }
 
@@ -252,13 +260,14 @@ impl Session<'_> {
         match &mut self.held {
             Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
             Held::Shared(lent) => Connection::Postgres(lent),
+            Held::Appending(lent) => Connection::Postgres(lent),
         }
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
         match self.held {
             Held::Embedded(_) => Dialect::Sqlite,
-            Held::Shared(_) => Dialect::Postgres,
+            Held::Shared(_) | Held::Appending(_) => Dialect::Postgres,
         }
     }
 
@@ -266,6 +275,7 @@ impl Session<'_> {
         match &mut self.held {
             Held::Embedded(writer) => writer.open = open,
             Held::Shared(lent) => lent.in_transaction = open,
+            Held::Appending(lent) => lent.in_transaction = open,
         }
     }
 

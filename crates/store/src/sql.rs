@@ -174,6 +174,8 @@ pub(crate) struct Lent {
     preparing: Preparing,
     in_statement: bool,
     pub(crate) in_transaction: bool,
+    /// The last statement got no good answer.
+    failed: bool,
 }
 
 impl Drop for Lent {
@@ -191,7 +193,13 @@ impl Lent {
             preparing,
             in_statement: false,
             in_transaction: false,
+            failed: false,
         })
+    }
+
+    /// Whether the connection may be worth nothing any more.
+    pub(crate) const fn failed(&self) -> bool {
+        self.failed || self.in_statement || self.in_transaction
     }
 
     const fn preparing(&self) -> Preparing {
@@ -368,6 +376,7 @@ macro_rules! lent_to {
         })
         .await;
         $lent.in_statement = is_open(&answer);
+        $lent.failed = answer.is_err();
         answer
     }};
 }

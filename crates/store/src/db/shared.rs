@@ -4,14 +4,16 @@
 //! within it, and no statement is then kept prepared, which costs each a few ways there and back.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
 
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
 use crate::Error;
-use crate::sql::Preparing;
+use crate::sql::{Lent, Preparing};
 
 mod address;
 
@@ -32,6 +34,9 @@ const QUIET: &str = "SET LOCAL client_min_messages = warning";
 /// An append whose process is gone must not wait until its stream is forgotten, and then be carried out.
 const APPENDING: (&str, &str) = ("statement_timeout", "10s");
 
+/// Who decides which server a name leads to may have changed their mind after so long.
+const LIFETIME: Duration = Duration::from_secs(1_800);
+
 /// How long somebody waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -46,10 +51,18 @@ pub(super) struct Shared {
     /// For transactions and reading alike.
     pub(super) pool: PgPool,
     /// The writer of the log never waits for a connection.
-    pub(super) appending: PgPool,
+    appending: PgPool,
+    /// The one that it has: giving it back after every append would cost a way there and back each time.
+    kept: Mutex<Option<Kept>>,
     place: String,
     /// Somebody stands between who may give every transaction another connection.
     is_pooled: bool,
+}
+
+/// The writer's connection.
+struct Kept {
+    lent: Lent,
+    since: Instant,
 }
 
 impl Shared {
@@ -77,7 +90,7 @@ impl Shared {
             .map_err(Error::attempted("open the database"))?;
         let waits = |pool: PgPoolOptions| {
             pool.acquire_timeout(CONNECTING)
-                .max_lifetime(Duration::from_secs(1_800))
+                .max_lifetime(LIFETIME)
                 .test_before_acquire(false)
         };
         let pool = waits(PgPoolOptions::new().max_connections(12));
@@ -91,6 +104,7 @@ impl Shared {
         Ok(Shared {
             pool: pool.connect_lazy_with(options),
             appending: appending.connect_lazy_with(bounded),
+            kept: Mutex::new(None),
             place,
             is_pooled,
         })
@@ -103,6 +117,20 @@ impl Shared {
         } else {
             Preparing::Once
         }
+    }
+
+    /// The writer's connection: a new one where the one before failed, or is old.
+    pub(super) async fn appending(&self) -> Result<MappedMutexGuard<'_, Lent>, sqlx::Error> {
+        let mut kept = self.kept.lock().await;
+        let is_good = |kept: &Kept| !kept.lent.failed() && kept.since.elapsed() < LIFETIME;
+        if !kept.as_ref().is_some_and(is_good) {
+            *kept = None;
+            let lent = Lent::from(&self.appending, self.preparing()).await?;
+            let since = Instant::now();
+            *kept = Some(Kept { lent, since });
+        }
+        MutexGuard::try_map(kept, |kept| kept.as_mut().map(|kept| &mut kept.lent))
+            .map_err(|_| sqlx::Error::PoolClosed)
     }
 
     /// Where it is, for people: no password.
