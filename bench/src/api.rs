@@ -86,6 +86,16 @@ impl Client {
         Ok(name.len() as f64)
     }
 
+    /// The values of one of our metrics, without its prefix; `None` where there is no such metric.
+    pub fn metric(&mut self, name: &str) -> Result<Option<f64>> {
+        let (status, body) = self.request("GET", "/metrics", "")?;
+        ensure!(
+            status == 200,
+            "GET /metrics answered {status}, not 200: {body}"
+        );
+        Ok(metric_in(&body, name))
+    }
+
     fn request(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n\
@@ -130,6 +140,33 @@ impl Client {
     }
 }
 
+/// Waits until the replica that decides has written every state; how long that took.
+pub fn all_written(servers: &[Server]) -> Result<Duration> {
+    let begun = Instant::now();
+    loop {
+        for server in servers {
+            let mut client = Client::connect(server.address)?;
+            if client.metric("decides")? == Some(1.0)
+                && client.metric("monitors_dirty")? == Some(0.0)
+            {
+                return Ok(begun.elapsed());
+            }
+        }
+        ensure!(
+            begun.elapsed() < Duration::from_secs(300),
+            "states were still not written 300 s after the load"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn metric_in(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| {
+        let (found, value) = line.strip_prefix("systole_")?.split_once(' ')?;
+        (found == name).then(|| value.trim().parse().ok())?
+    })
+}
+
 /// Pings until the first 200; the time from the server's start to it.
 pub fn first_acknowledged(server: &Server, token: Uuid) -> Result<Duration> {
     let give_up = Instant::now() + Duration::from_secs(120);
@@ -146,5 +183,19 @@ pub fn first_acknowledged(server: &Server, token: Uuid) -> Result<Duration> {
             }
             Err(_) => std::thread::sleep(Duration::from_millis(1)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let text = "# HELP systole_monitors Monitors.\n# TYPE systole_monitors gauge\nsystole_monitors_dirty 7\n\
+                    systole_monitors 10\nsystole_loop_ok{name=\"writer\"} 1\n# EOF\n";
+        assert_eq!(metric_in(text, "monitors"), Some(10.0));
+        assert_eq!(metric_in(text, "monitors_dirty"), Some(7.0));
+        assert_eq!(metric_in(text, "history_lag_seconds"), None);
     }
 }

@@ -5,6 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use systole_server::seed::Place;
+use systole_testing::postgres::{Counters, Database};
 use tempfile::TempDir;
 
 use crate::load::{self, Outcome, Plan};
@@ -76,14 +80,35 @@ impl Bench {
 
     /// A data directory with `count` heartbeats.
     pub fn seeded(&self, name: &str, count: u32) -> Result<Data> {
-        say(&format!("- seeding {count} heartbeats"));
+        self.seeded_on(Kind::Sqlite, name, count)
+    }
+
+    /// `count` heartbeats on a database of this kind.
+    pub fn seeded_on(&self, kind: Kind, name: &str, count: u32) -> Result<Data> {
+        say(&format!("- seeding {count} heartbeats on {}", kind.name()));
         let directory = self.path(name);
-        seed::heartbeats(&directory, seed::Plan::far(count))
-            .with_context(|| format!("seed {count} heartbeats into {}", directory.display()))?;
+        let shared = match kind {
+            Kind::Sqlite => None,
+            Kind::Postgres => Some(Shared::new()),
+        };
+        let place = match &shared {
+            None => Place::Directory(&directory),
+            Some(shared) => Place::Database {
+                url: &shared.url,
+                key: &KEY,
+            },
+        };
+        seed::heartbeats(place, seed::Plan::far(count))
+            .with_context(|| format!("seed {count} heartbeats for {}", directory.display()))?;
+        if let Some(shared) = &shared {
+            // As the server's own upkeep would have done by the time that there are so many.
+            shared.database.analyze().map_err(anyhow::Error::msg)?;
+        }
         machine::flush();
         Ok(Data {
             directory,
             monitors: count,
+            shared,
         })
     }
 
@@ -98,7 +123,38 @@ impl Bench {
         wrapper: &[String],
         environment: &[(String, String)],
     ) -> Result<(Server, Duration)> {
-        let server = process::systole(&self.binary, &data.directory, wrapper, environment)?;
+        self.start_in(data, &data.directory, wrapper, environment)
+    }
+
+    /// Starts so many replicas on `data`, which must be shared if it is more than one.
+    pub fn start_replicas(&self, data: &Data, count: usize) -> Result<Vec<Server>> {
+        (1..=count)
+            .map(|number| {
+                let directory = data.directory.with_extension(number.to_string());
+                let directory = if data.shared.is_some() {
+                    &directory
+                } else {
+                    &data.directory
+                };
+                self.start_in(data, directory, &[], &[])
+                    .map(|(server, _)| server)
+            })
+            .collect()
+    }
+
+    fn start_in(
+        &self,
+        data: &Data,
+        directory: &Path,
+        wrapper: &[String],
+        environment: &[(String, String)],
+    ) -> Result<(Server, Duration)> {
+        let mut environment = environment.to_vec();
+        if let Some(shared) = &data.shared {
+            environment.push(("SYSTOLE_DATABASE_URL".to_owned(), shared.url.clone()));
+            environment.push(("SYSTOLE_KEY".to_owned(), STANDARD.encode(KEY)));
+        }
+        let server = process::systole(&self.binary, directory, wrapper, &environment)?;
         let took = api::first_acknowledged(&server, token(SEED, 0))?;
         Ok((server, took))
     }
@@ -136,18 +192,75 @@ impl Bench {
     }
 }
 
-/// A seeded data directory.
+/// Which database a server lies on.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Its own, in its data directory
+    Sqlite,
+    /// The project's own PostgreSQL, which ci/postgres starts
+    Postgres,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "SQLite",
+            Kind::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// The key of the replicas.
+const KEY: [u8; 32] = [7; 32];
+
+/// What a reader of figures must know of the PostgreSQL that gave them.
+pub const ON_LOOPBACK: &str = "PostgreSQL is on this machine and its disk, over loopback with sslmode=disable, fsync and \
+                               synchronous_commit on; it shares the processors with the servers and the generator";
+
+/// A database for one benchmark, dropped with this value.
+pub struct Shared {
+    pub database: Database,
+    /// With `sslmode=disable`.
+    url: String,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        let database = systole_testing::postgres::database();
+        let url = format!("{}?sslmode=disable", database.url());
+        Shared { database, url }
+    }
+}
+
+/// Seeded heartbeats.
 pub struct Data {
     pub directory: PathBuf,
     pub monitors: u32,
+    /// Where they lie in a shared database.
+    pub shared: Option<Shared>,
 }
 
 impl Data {
+    /// What PostgreSQL has counted; zeros where the heartbeats lie elsewhere.
+    pub fn counters(&self) -> Result<Counters> {
+        let shared = self.shared.as_ref();
+        shared.map_or_else(
+            || Ok(Counters::default()),
+            |shared| shared.database.counters().map_err(anyhow::Error::msg),
+        )
+    }
+
     /// A closed loop over all its heartbeats.
     pub fn closed(&self, server: &Server, connections: usize, duration: Duration) -> Plan {
+        self.closed_over(std::slice::from_ref(server), connections, duration)
+    }
+
+    /// The same, over several replicas.
+    pub fn closed_over(&self, servers: &[Server], connections: usize, duration: Duration) -> Plan {
+        let addresses = servers.iter().map(|server| server.address).collect();
         Plan {
             monitors: self.monitors,
-            ..Plan::closed(server.address, connections, duration)
+            ..Plan::closed(addresses, connections, duration)
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,8 @@ pub enum Pace {
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub address: SocketAddr,
+    /// Connections are spread evenly over these.
+    pub addresses: Vec<SocketAddr>,
     pub connections: usize,
     pub pace: Pace,
     /// Whether a connection carries more than one request.
@@ -49,12 +51,14 @@ pub struct Plan {
     pub run: u64,
     /// Give every request its own run id, numbered from here, and keep the numbers of those acknowledged.
     pub number_from: Option<u64>,
+    /// Whole requests to send instead, picked at random: for servers that are not ours.
+    pub requests_of: Option<Arc<[Vec<u8>]>>,
 }
 
 impl Plan {
-    pub fn closed(address: SocketAddr, connections: usize, duration: Duration) -> Plan {
+    pub fn closed(addresses: Vec<SocketAddr>, connections: usize, duration: Duration) -> Plan {
         Plan {
-            address,
+            addresses,
             connections,
             pace: Pace::Closed,
             keep_alive: true,
@@ -64,6 +68,7 @@ impl Plan {
             monitors: 1,
             run: 0,
             number_from: None,
+            requests_of: None,
         }
     }
 }
@@ -71,7 +76,7 @@ impl Plan {
 /// What came of a run.
 pub struct Outcome {
     pub elapsed: Duration,
-    /// Latencies of the answers 200.
+    /// Latencies of the good answers: 200, of servers that are not ours any 2xx.
     pub latency: Histogram,
     /// Other answers, by status.
     pub refused: BTreeMap<u16, u64>,
@@ -235,14 +240,14 @@ impl<'a> Generator<'a> {
             for index in 0..plan.connections {
                 generator
                     .connect(index)
-                    .with_context(|| format!("connect to {}", plan.address))?;
+                    .with_context(|| format!("connect to {:?}", plan.addresses))?;
             }
         }
         Ok(generator)
     }
 
     fn connect(&mut self, index: usize) -> std::io::Result<()> {
-        let stream = TcpStream::connect(self.plan.address)?;
+        let stream = TcpStream::connect(self.plan.addresses[index % self.plan.addresses.len()])?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         epoll::add(
@@ -261,11 +266,18 @@ impl<'a> Generator<'a> {
             self.live -= 1;
             return;
         }
-        let token = token(
-            self.plan.seed,
-            self.random.below(u64::from(self.plan.monitors)),
-        );
-        put(&mut self.request, self.token_at, token);
+        let plan = self.plan;
+        let listed = match &plan.requests_of {
+            Some(requests) => {
+                let picked = self.random.below(requests.len() as u64);
+                requests.get(usize::try_from(picked).unwrap_or_default())
+            }
+            None => {
+                let picked = self.random.below(u64::from(plan.monitors));
+                put(&mut self.request, self.token_at, token(plan.seed, picked));
+                None
+            }
+        };
         let number = self.outcome.next_number;
         if self.plan.number_from.is_some() {
             put(
@@ -281,11 +293,12 @@ impl<'a> Generator<'a> {
         connection.filled = 0;
         connection.waiting = true;
         self.in_flight += 1;
+        let request = listed.unwrap_or(&self.request);
         let written = match &mut connection.stream {
-            Some(stream) => stream.write(&self.request),
+            Some(stream) => stream.write(request),
             None => return,
         };
-        if written.ok() != Some(self.request.len()) {
+        if written.ok() != Some(request.len()) {
             self.broke(index);
         }
     }
@@ -339,7 +352,7 @@ impl<'a> Generator<'a> {
         let connection = &mut self.connections[index];
         connection.waiting = false;
         self.in_flight -= 1;
-        if status == 200 {
+        if status == 200 || (self.plan.requests_of.is_some() && matches!(status, 201..=299)) {
             self.outcome.latency.record(connection.intended.elapsed());
             if self.plan.number_from.is_some() {
                 self.outcome.acknowledged.push(connection.number);
@@ -415,7 +428,7 @@ fn template(plan: &Plan) -> (Vec<u8>, usize, usize) {
     };
     request.push_str(&format!(
         " HTTP/1.1\r\nHost: {}\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n{close}\r\n",
-        plan.address
+        plan.addresses[0]
     ));
     (request.into_bytes(), token_at, run_id_at)
 }
@@ -457,7 +470,7 @@ mod tests {
         Plan {
             requests,
             monitors: 10,
-            ..Plan::closed(address, 2, Duration::from_secs(20))
+            ..Plan::closed(vec![address], 2, Duration::from_secs(20))
         }
     }
 

@@ -12,12 +12,14 @@ mod instructions;
 mod kill;
 mod load;
 mod machine;
+mod peers;
 mod ping;
 mod process;
 mod readback;
 mod receiver;
 mod report;
 mod response;
+mod scale;
 mod seed;
 mod shim;
 mod token;
@@ -45,6 +47,10 @@ enum Command {
     History(history::Options),
     /// Several servers on one PostgreSQL, which die, stand still and are cut off: lost, duplicated, missed
     Chaos(chaos::Options),
+    /// Other servers that take pings, beside ours
+    Peers(peers::Options),
+    /// What more monitors change, on both databases
+    Scale(scale::Options),
     /// The bare server that the others compare with
     #[command(hide = true)]
     Bare,
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Command::Kill(options) => kill::run(options),
         Command::History(options) => history::run(options),
         Command::Chaos(options) => chaos::run(options),
+        Command::Peers(options) => peers::run(options),
+        Command::Scale(options) => scale::run(options),
         Command::Bare => bare::serve(),
     };
     match outcome {

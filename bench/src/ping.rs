@@ -1,15 +1,16 @@
 //! `bench ping`: what a durable check-in costs beside a bare server, and how that grows.
 
 mod counted;
+mod databases;
 mod disk;
 mod idle;
 mod speed;
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::bench::{Bench, Common};
+use crate::bench::{Bench, Common, Kind};
 use crate::machine::{self, Cpu};
 use crate::report::{Report, quartiles, say};
 use crate::shim::Shim;
@@ -18,6 +19,9 @@ use crate::shim::Shim;
 pub struct Options {
     #[command(flatten)]
     common: Common,
+    /// Which database the server lies on; PostgreSQL is measured beside SQLite, with one and with two replicas
+    #[arg(long, value_enum, default_value = "sqlite")]
+    db: Kind,
     /// Alternating pairs of runs, bare server and server under test
     #[arg(long, default_value_t = 9)]
     pairs: u32,
@@ -101,7 +105,40 @@ impl Costs {
 
 pub fn run(options: Options) -> Result<()> {
     let options = options.quick();
-    let mut bench = Bench::new(&options.common)?;
+    let bench = Bench::new(&options.common)?;
+    match options.db {
+        Kind::Sqlite => on_sqlite(&options, bench),
+        Kind::Postgres => on_postgres(&options, bench),
+    }
+}
+
+fn on_postgres(options: &Options, mut bench: Bench) -> Result<()> {
+    let known = [Part::Start, Part::Speed];
+    ensure!(
+        options.only.iter().all(|part| known.contains(part)),
+        "on PostgreSQL there are the parts start and speed; `bench scale` has memory and growth"
+    );
+    let mut report = Report::default();
+    let postgres = bench.seeded_on(Kind::Postgres, "postgres", options.monitors)?;
+    if options.wants(Part::Start) {
+        idle::start(options, &mut bench, &postgres, &mut report)?;
+    }
+    if options.wants(Part::Speed) {
+        let sqlite = bench.seeded("sqlite", options.monitors)?;
+        for replicas in [1, 2] {
+            databases::pairs(
+                options,
+                &mut bench,
+                [&sqlite, &postgres],
+                replicas,
+                &mut report,
+            )?;
+        }
+    }
+    bench.finish(report)
+}
+
+fn on_sqlite(options: &Options, mut bench: Bench) -> Result<()> {
     let shim = Shim::build(bench.work())?;
     let fsync = machine::probe_fsync(bench.work())?;
     say(&format!(
@@ -112,24 +149,24 @@ pub fn run(options: Options) -> Result<()> {
     let small = bench.seeded("small", options.few)?;
     let mut report = Report::default();
     if options.wants(Part::Start) {
-        idle::start(&options, &mut bench, &large, &mut report)?;
+        idle::start(options, &mut bench, &large, &mut report)?;
     }
     if options.wants(Part::Memory) {
         idle::memory(&bench, &small, &large, &mut report)?;
     }
     if options.wants(Part::Bytes) {
-        disk::bytes(&options, &mut bench, &large, &mut report)?;
+        disk::bytes(options, &mut bench, &large, &mut report)?;
     }
     let mut costs = speed::Measured::default();
     if options.wants(Part::Speed) || options.wants(Part::Instructions) {
-        costs = speed::pairs(&options, &mut bench, &large, &shim, &mut report)?;
+        costs = speed::pairs(options, &mut bench, &large, &shim, &mut report)?;
     }
     if options.wants(Part::Growth) {
-        speed::growth(&options, &mut bench, &small, &large, &mut report)?;
+        speed::growth(options, &mut bench, &small, &large, &mut report)?;
     }
     if options.wants(Part::Instructions) {
         counted::instructions(
-            &options,
+            options,
             &mut bench,
             [&small, &large],
             &shim,
@@ -138,7 +175,7 @@ pub fn run(options: Options) -> Result<()> {
         )?;
     }
     if options.wants(Part::Fsync) {
-        disk::slow(&options, &mut bench, &large, &shim, &mut report)?;
+        disk::slow(options, &mut bench, &large, &shim, &mut report)?;
     }
     bench.finish(report)
 }

@@ -1,10 +1,9 @@
 //! Many heartbeats at once, before the server starts.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 use jiff::SignedDuration;
 use systole_core::time::Span;
+use systole_server::seed::Place;
 
 /// What every data directory of a run holds.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +27,12 @@ impl Plan {
     }
 }
 
-/// Makes `data_dir` hold the heartbeats of `plan`, up since now.
-pub fn heartbeats(data_dir: &Path, plan: Plan) -> Result<()> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("make {}", data_dir.display()))?;
+/// Makes `place` hold the heartbeats of `plan`, up since now.
+pub fn heartbeats(place: Place<'_>, plan: Plan) -> Result<()> {
+    if let Place::Directory(directory) = place {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("make {}", directory.display()))?;
+    }
     let seed = systole_server::seed::Seed {
         count: plan.count,
         every: span(plan.every),
@@ -41,8 +43,8 @@ pub fn heartbeats(data_dir: &Path, plan: Plan) -> Result<()> {
         .enable_all()
         .build()
         .context("start a runtime")?
-        .block_on(systole_server::seed::heartbeats(data_dir, seed, token))
-        .with_context(|| format!("make {} heartbeats in {}", plan.count, data_dir.display()))
+        .block_on(systole_server::seed::heartbeats(place, seed, token))
+        .with_context(|| format!("make {} heartbeats", plan.count))
 }
 
 fn span(duration: SignedDuration) -> Span {

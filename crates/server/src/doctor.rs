@@ -448,21 +448,6 @@ mod tests {
                 Level::Problem,
                 ": a and 4 more",
             ),
-            (
-                shared("db at h:1", Durability::Standby),
-                Level::Ok,
-                "db at h:1",
-            ),
-            (
-                shared("db at h:1", Durability::Alone),
-                Level::Warning,
-                "fail-over",
-            ),
-            (
-                shared("db at h:1", Durability::Unsafe("fsync")),
-                Level::Problem,
-                "crash",
-            ),
             (deliveries(0), Level::Ok, "none"),
             (deliveries(3), Level::Warning, "3 were given up"),
             (sign_in(false), Level::Warning, "no administrator"),

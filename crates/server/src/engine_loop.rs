@@ -425,12 +425,17 @@ impl EngineLoop {
             if rows.is_empty() {
                 return Ok(());
             }
+            // Of a stream that has more, as many as were asked for.
+            let was_all = rows.len() < TAIL_LIMIT as usize;
             if app.store.is_shared() {
                 let mut changed = Changed::default();
                 changed.note(&rows);
                 changed.follow(app).await?;
             }
             observe(&mut app.engine.write(), rows.iter())?;
+            if was_all {
+                return Ok(());
+            }
         }
     }
 

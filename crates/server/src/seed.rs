@@ -28,21 +28,40 @@ pub struct Seed {
     pub grace: Span,
 }
 
+/// Where to make them.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// In a data directory, whose key is made too.
+    Directory(&'a Path),
+    /// In a shared database.
+    Database {
+        /// Its URL.
+        url: &'a str,
+        /// The key that its replicas will be given.
+        key: &'a [u8; 32],
+    },
+}
+
 const CHUNK: u32 = 1_000;
 
 /// Makes heartbeats `seeded 0`, `seeded 1` … that have just reported a success, with the tokens that `token` gives.
-/// The directory must not be in use.
+/// No server may use the place.
 ///
 /// # Errors
-/// What the disk says.
+/// What the disk or the database says.
 pub async fn heartbeats(
-    data_dir: &Path,
+    place: Place<'_>,
     seed: Seed,
     token: impl Fn(u32) -> String,
 ) -> Result<(), ServeError> {
-    let store = Store::open(data_dir).await?;
     let clock = Clock::start();
-    let keys = Keys::load(None, None, data_dir)?;
+    let (store, keys) = match place {
+        Place::Directory(directory) => (
+            Store::open(directory).await?,
+            Keys::load(None, None, directory)?,
+        ),
+        Place::Database { url, key } => (Store::connect(url).await?, Keys::new(key)),
+    };
     if store.key_check().await?.is_none() {
         store.install(clock.now(), keys.id(), keys.check()).await?;
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sqlx::migrate::MigrateError;
 use systole_core::time::Time;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MappedMutexGuard, MutexGuard};
 
 use crate::sql::{Connection, Dialect, Lender, Lent, Pool};
 use crate::{Error, sql};
@@ -23,7 +23,7 @@ pub(crate) use embedded::{FILE, lock, newest_migration};
 /// A shared database for somebody who only looks, with its name, host and port for people.
 pub(crate) async fn look(url: &str) -> Result<(Pool, String), Error> {
     let shared = Shared::look(url).await?;
-    let pool = Pool::Postgres(shared.pool.clone(), shared.preparing());
+    let pool = Pool::Postgres(shared.lender.clone());
     Ok((pool, shared.place().to_owned()))
 }
 
@@ -57,6 +57,7 @@ pub struct Session<'a> {
 enum Held<'a> {
     Embedded(MutexGuard<'a, Writer>),
     Shared(Lent),
+    Appending(MappedMutexGuard<'a, Lent>),
 }
 
 impl Store {
@@ -136,7 +137,14 @@ impl Store {
     pub(crate) async fn appending(&self) -> Result<Session<'_>, Error> {
         match &self.database {
             Database::Embedded(_) => self.session().await,
-            Database::Shared(shared) => lend(&shared.appending).await,
+            Database::Shared(shared) => Ok(Session {
+                held: Held::Appending(
+                    shared
+                        .appending()
+                        .await
+                        .map_err(Error::attempted("reach the database"))?,
+                ),
+            }),
         }
     }
 
@@ -270,13 +278,14 @@ impl Session<'_> {
         match &mut self.held {
             Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
             Held::Shared(lent) => Connection::Postgres(lent),
+            Held::Appending(lent) => Connection::Postgres(lent),
         }
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
         match self.held {
             Held::Embedded(_) => Dialect::Sqlite,
-            Held::Shared(_) => Dialect::Postgres,
+            Held::Shared(_) | Held::Appending(_) => Dialect::Postgres,
         }
     }
 
@@ -284,6 +293,7 @@ impl Session<'_> {
         match &mut self.held {
             Held::Embedded(writer) => writer.open = open,
             Held::Shared(lent) => lent.in_transaction = open,
+            Held::Appending(lent) => lent.in_transaction = open,
         }
     }
 

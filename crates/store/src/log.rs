@@ -10,6 +10,7 @@ use systole_core::engine::{CONFIGURATION, Command, Record, Row, Vector};
 use systole_core::time::{Span, Time};
 
 use crate::record::{pack_commands, unpack};
+use crate::sql::Dialect;
 use crate::{Error, Session, Store, sql};
 
 /// Kinds of rows.
@@ -223,6 +224,14 @@ const TAIL: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log
     JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
     WHERE s.folded = 0 OR p.key IS NOT NULL ORDER BY l.stream, l.seq";
 
+/// The same for PostgreSQL. Where each stream was read to is known to it only while it reads, so left to itself it reads the
+/// whole log and looks then, at every turn; each stream's rows alone it finds by the key.
+const TAIL_SHARED: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log_stream s
+    LEFT JOIN json_each($1) p ON CAST(p.key AS BIGINT) = s.stream
+    CROSS JOIN LATERAL (SELECT stream, seq, at, put, kind, body FROM log
+        WHERE log.stream = s.stream AND log.seq > COALESCE(p.value, 0) ORDER BY log.seq LIMIT $2) l
+    WHERE s.folded = 0 ORDER BY l.stream, l.seq";
+
 impl Session<'_> {
     async fn new_stream(&mut self, replica: &str, now: Time) -> Result<u32, Error> {
         let row =
@@ -257,7 +266,11 @@ impl Session<'_> {
             .iter()
             .map(|(stream, seq)| format!("\"{stream}\":{seq}"));
         let positions = format!("{{{}}}", positions.collect::<Vec<_>>().join(","));
-        let rows = sql::query(TAIL)
+        let tail = match self.dialect() {
+            Dialect::Sqlite => TAIL,
+            Dialect::Postgres => TAIL_SHARED,
+        };
+        let rows = sql::query(tail)
             .bind(positions)
             .bind(i64::from(limit))
             .fetch_all(self.connection())
@@ -388,5 +401,30 @@ mod tests {
             [(7, 1), (0, 1), (7, 2), (7, 3)],
             "stream 7 may have more before 50 s"
         );
+    }
+
+    #[tokio::test]
+    async fn the_shared_log_is_read_by_its_key_however_little_is_known_of_it() {
+        use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+
+        let database = systole_testing::postgres::database();
+        Store::connect(database.url()).await.unwrap();
+        let mut connection = sqlx::PgConnection::connect(database.url()).await.unwrap();
+        let prepare = format!("PREPARE tail (TEXT, BIGINT) AS {TAIL_SHARED}");
+        for statement in ["SET plan_cache_mode = force_generic_plan", &prepare] {
+            sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        let plan: Vec<String> = sqlx::raw_sql("EXPLAIN EXECUTE tail ('{\"0\":0,\"1\":7}', 1000)")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        let by_key = |line: &String| line.contains("Index Cond: ((stream = s.stream) AND (seq >");
+        assert!(plan.iter().any(by_key), "{}", plan.join("\n"));
     }
 }

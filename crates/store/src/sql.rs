@@ -225,6 +225,7 @@ impl Lender {
             broken: self.broken.clone(),
             in_statement: false,
             in_transaction: false,
+            failed: false,
         })
     }
 }
@@ -237,6 +238,8 @@ pub(crate) struct Lent {
     broken: Broken,
     in_statement: bool,
     pub(crate) in_transaction: bool,
+    /// The last statement got no good answer.
+    failed: bool,
 }
 
 impl Drop for Lent {
@@ -248,6 +251,11 @@ impl Drop for Lent {
 }
 
 impl Lent {
+    /// Whether the connection may be worth nothing any more.
+    pub(crate) const fn failed(&self) -> bool {
+        self.failed || self.in_statement || self.in_transaction
+    }
+
     const fn preparing(&self) -> Preparing {
         match self.preparing {
             Preparing::InTransaction if self.in_transaction => Preparing::EachTime,
@@ -266,6 +274,7 @@ impl Lent {
     /// A statement has ended, or its connection is in doubt.
     fn ended<T>(&mut self, answer: &Result<T, sqlx::Error>) {
         self.in_statement = is_open(answer);
+        self.failed = answer.is_err();
         if self.in_statement {
             self.broken.note();
         }

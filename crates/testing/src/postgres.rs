@@ -77,6 +77,58 @@ impl Database {
     }
 }
 
+/// What the server has counted for a database since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Rows that were updated.
+    pub updates: i64,
+    /// Of these, those that stayed on their page and left the indexes alone.
+    pub hot_updates: i64,
+    /// Bytes of the write-ahead log, of the whole server.
+    pub wal_bytes: i64,
+}
+
+impl Database {
+    /// What was counted until now. Sessions report what they did with a delay of a second or so, while they are idle.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn counters(&self) -> Result<Counters, String> {
+        self.ask(async |connection| {
+            let (updates, hot_updates, wal_bytes) = sqlx::query_as(
+                "SELECT CAST(COALESCE(SUM(n_tup_upd), 0) AS BIGINT), CAST(COALESCE(SUM(n_tup_hot_upd), 0) AS BIGINT),
+                 CAST(pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') AS BIGINT) FROM pg_stat_user_tables",
+            )
+            .fetch_one(connection)
+            .await?;
+            Ok(Counters { updates, hot_updates, wal_bytes })
+        })
+    }
+
+    /// Lets the server look at its tables, as it would by itself some time after many rows were added.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn analyze(&self) -> Result<(), String> {
+        self.ask(async |connection| connection.execute("VACUUM ANALYZE").await.map(drop))
+    }
+
+    fn ask<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, String> {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime: {error}"))?
+            .block_on(async {
+                let mut connection = PgConnection::connect(self.url()).await?;
+                ask(&mut connection).await
+            })
+            .map_err(|error| said(&self.url, &error))
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         drop(self.needed.take());

@@ -275,18 +275,22 @@ async fn append(app: &App, batch: &Batch) -> Appended {
 fn acknowledge(app: &App, batch: &Batch, put: Time, pending: Vec<Pending>) {
     app.metrics.commits.inc();
     app.metrics.checkins.inc_by(pending.len() as u64);
-    let records = pending
-        .iter()
-        .map(|waiting| Record::Checkin(waiting.record.monitor, waiting.record.checkin));
-    let row = Row {
-        stream: batch.stream,
-        seq: batch.seq,
-        at: batch.at,
-        put,
-        records: records.collect(),
-        end: false,
-    };
-    app.engine.hand_over(Arc::new(row));
+    // The engine reads a shared database's log itself, of all replicas together: to wake it at every commit would have it
+    // read without a pause.
+    if !app.store.is_shared() {
+        let records = pending
+            .iter()
+            .map(|waiting| Record::Checkin(waiting.record.monitor, waiting.record.checkin));
+        let row = Row {
+            stream: batch.stream,
+            seq: batch.seq,
+            at: batch.at,
+            put,
+            records: records.collect(),
+            end: false,
+        };
+        app.engine.hand_over(Arc::new(row));
+    }
     for mut waiting in pending {
         // The sender has gone, or was told to come again: its check-in counts all the same.
         waiting.answer(Ok(()));

@@ -4,14 +4,16 @@
 //! within it, and no statement is then kept prepared, which costs each a few ways there and back.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+
 use crate::Error;
-use crate::sql::{Broken, Lender, Preparing};
+use crate::sql::{Broken, Lender, Lent, Preparing};
 
 mod address;
 
@@ -32,6 +34,9 @@ const QUIET: &str = "SET LOCAL client_min_messages = warning";
 /// An append whose process is gone must not wait until its stream is forgotten, and then be carried out.
 const APPENDING: (&str, &str) = ("statement_timeout", "10s");
 
+/// Who decides which server a name leads to may have changed their mind after so long.
+const LIFETIME: Duration = Duration::from_secs(1_800);
+
 /// How long somebody waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 
@@ -50,8 +55,16 @@ pub(super) struct Shared {
     /// For transactions and reading alike.
     pub(super) lender: Lender,
     /// The writer of the log never waits for a connection.
-    pub(super) appending: Lender,
+    appending: Lender,
+    /// The one that it has: giving it back after every append would cost a way there and back each time.
+    kept: Mutex<Option<Kept>>,
     place: String,
+}
+
+/// The writer's connection.
+struct Kept {
+    lent: Lent,
+    since: Instant,
 }
 
 impl Shared {
@@ -105,7 +118,7 @@ impl Shared {
             let asked = broken.clone();
             let pool = pool
                 .acquire_timeout(CONNECTING)
-                .max_lifetime(Duration::from_secs(1_800))
+                .max_lifetime(LIFETIME)
                 .test_before_acquire(false)
                 .before_acquire(move |_, connection| {
                     let trusted = asked.trusts(connection.age);
@@ -120,8 +133,23 @@ impl Shared {
                 PgPoolOptions::new().max_connections(2).min_connections(1),
                 bounded,
             ),
+            kept: Mutex::new(None),
             place,
         })
+    }
+
+    /// The writer's connection: a new one where the one before failed, or is old.
+    pub(super) async fn appending(&self) -> Result<MappedMutexGuard<'_, Lent>, sqlx::Error> {
+        let mut kept = self.kept.lock().await;
+        let is_good = |kept: &Kept| !kept.lent.failed() && kept.since.elapsed() < LIFETIME;
+        if !kept.as_ref().is_some_and(is_good) {
+            *kept = None;
+            let lent = self.appending.lend().await?;
+            let since = Instant::now();
+            *kept = Some(Kept { lent, since });
+        }
+        MutexGuard::try_map(kept, |kept| kept.as_mut().map(|kept| &mut kept.lent))
+            .map_err(|_| sqlx::Error::PoolClosed)
     }
 
     /// Where it is, for people: no password.

@@ -34,7 +34,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "systole-bench",
-        &["systole-core", "systole-server", "systole-store"],
+        &[
+            "systole-core",
+            "systole-server",
+            "systole-store",
+            "systole-testing",
+        ],
     ),
 ];
 
