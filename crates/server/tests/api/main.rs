@@ -13,6 +13,7 @@ mod maintenances;
 mod monitors;
 mod openapi;
 mod requests;
+#[expect(dead_code, reason = "where it lies only replicas ask")]
 mod support;
 mod tokens;
 mod unsubscribe;
