@@ -1,5 +1,4 @@
 //! Rollups, whatever happened: the parts make the whole.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use proptest::collection::vec;
 use proptest::option;

@@ -11,6 +11,9 @@ use crate::cli::CopyArgs;
 use crate::failure::Failure;
 use crate::out;
 
+/// A word for people, and where its number stands.
+type Counted = (&'static str, fn(&Counts) -> i64);
+
 /// Copies, counts both, and says what comes next.
 ///
 /// # Errors
@@ -70,7 +73,7 @@ fn shown(path: &Path) -> Result<String, Failure> {
 
 /// What both hold, side by side.
 fn counted(copied: &Copied) -> String {
-    let rows: [(&str, fn(&Counts) -> i64); 4] = [
+    let rows: [Counted; 4] = [
         ("monitors", |counts| counts.monitors),
         ("channels", |counts| counts.channels),
         ("incidents", |counts| counts.incidents),

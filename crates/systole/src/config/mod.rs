@@ -233,9 +233,7 @@ pub fn resolve(sources: &Sources) -> Result<(ServeConfig, Vec<String>), Vec<Stri
         errors: Vec::new(),
     };
     reader.check_file_keys();
-    for later in ["kubernetes"] {
-        reader.refuse(later);
-    }
+    reader.refuse("kubernetes");
     let tls_cert = reader.path("tls-cert");
     let tls_key = reader.path("tls-key");
     let tls = match (tls_cert, tls_key) {
