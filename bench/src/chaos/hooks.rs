@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::receiver::{Arrival, Receiver};
 
-/// One webhook.
+/// What a webhook says of one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub key: String,
@@ -17,6 +17,8 @@ pub struct Told {
     pub incident: String,
     pub monitor: String,
     pub started_at: Timestamp,
+    /// Not alone in its message: of each incident that has only the latest news, under the key of the first.
+    pub grouped: bool,
 }
 
 /// The receiver, and the last opening of each monitor that it was told of.
@@ -38,7 +40,10 @@ impl Hooks {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let new = self.receiver.after(seen.0);
         seen.0 += new.len();
-        for told in new.iter().filter_map(|arrival| read(arrival).ok()) {
+        for told in new
+            .iter()
+            .flat_map(|arrival| read(arrival).unwrap_or_default())
+        {
             if told.kind == "incident.triggered" {
                 let last = seen.1.entry(told.monitor).or_default();
                 *last = told.started_at.max(*last);
@@ -49,23 +54,29 @@ impl Hooks {
 
     /// Everything that it was told, in order.
     pub fn all(&self) -> Result<Vec<Told>> {
-        self.receiver.after(0).iter().map(read).collect()
+        let arrivals = self.receiver.after(0);
+        let told: Vec<Vec<Told>> = arrivals.iter().map(read).collect::<Result<_>>()?;
+        Ok(told.into_iter().flatten().collect())
     }
 }
 
-fn read(arrival: &Arrival) -> Result<Told> {
+fn read(arrival: &Arrival) -> Result<Vec<Told>> {
     let message: Value = serde_json::from_slice(&arrival.body).context("read a webhook")?;
+    let others = message["data"]["grouped"].as_array();
+    let others = others.map_or(&[][..], Vec::as_slice);
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let told = || {
+    let told = |kind: &Value, item: &Value| {
         Some(Told {
             key: arrival.key.clone(),
-            kind: text(&message["type"])?,
-            incident: text(&message["data"]["incident"]["id"])?,
-            monitor: text(&message["data"]["monitor"]["name"])?,
-            started_at: text(&message["data"]["incident"]["started_at"])?
-                .parse()
-                .ok()?,
+            kind: text(kind)?,
+            incident: text(&item["incident"]["id"])?,
+            monitor: text(&item["monitor"]["name"])?,
+            started_at: text(&item["incident"]["started_at"])?.parse().ok()?,
+            grouped: !others.is_empty(),
         })
     };
-    told().with_context(|| format!("a webhook tells of no incident: {message}"))
+    std::iter::once(told(&message["type"], &message["data"]))
+        .chain(others.iter().map(|item| told(&item["type"], item)))
+        .map(|told| told.with_context(|| format!("a webhook tells of no incident: {message}")))
+        .collect()
 }

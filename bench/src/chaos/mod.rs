@@ -312,7 +312,7 @@ fn read_incident(client: &mut Client, listed: &Value) -> Result<Incident> {
     let events = incident["events"]
         .as_array()
         .context("an incident has no events")?;
-    let event = |event: &Value| Ok((text(&event["type"]), text(&event["at"]).parse()?));
+    let event = |event: &Value| Ok((text(&event["kind"]), text(&event["at"]).parse()?));
     Ok(Incident {
         id,
         monitor: text(&incident["monitor"]["name"]),
