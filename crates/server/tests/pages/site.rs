@@ -65,6 +65,7 @@ impl Site {
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
+            database_url: None,
             key_file: None,
             key: None,
             base_url: None,
