@@ -67,6 +67,7 @@ impl Site {
             database_url: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
+            database_url: None,
             key_file: None,
             key: None,
             base_url: None,
