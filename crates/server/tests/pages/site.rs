@@ -64,7 +64,6 @@ impl Site {
     pub async fn with(change: impl FnOnce(&mut Config)) -> Site {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config {
-            database_url: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             data_dir: directory.path().to_owned(),
             database_url: None,
