@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::bench::{Bench, Common, Kind};
+use crate::bench::{Bench, Common, Kind, ON_LOOPBACK};
 use crate::machine::{self, Cpu};
 use crate::report::{Report, quartiles, say};
 use crate::shim::Shim;
@@ -135,6 +135,7 @@ fn on_postgres(options: &Options, mut bench: Bench) -> Result<()> {
             )?;
         }
     }
+    report.note(ON_LOOPBACK);
     bench.finish(report)
 }
 

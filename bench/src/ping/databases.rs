@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Options;
-use crate::bench::{Bench, Data, ON_LOOPBACK};
+use crate::bench::{Bench, Data};
 use crate::load::{Outcome, Plan};
 use crate::report::{Goal, Report, say};
 use crate::{api, machine};
@@ -90,7 +90,6 @@ pub fn pairs(
         "B",
         Goal::NONE,
     );
-    report.note(ON_LOOPBACK);
     Ok(())
 }
 
