@@ -488,20 +488,19 @@ impl Query {
         self,
         target: impl Into<Target<'c>>,
     ) -> Result<Row, sqlx::Error> {
-        on!(self, target, fetch_one, Row::Sqlite, Row::Postgres)
+        self.fetch_optional(target)
+            .await?
+            .ok_or(sqlx::Error::RowNotFound)
     }
 
+    /// The first row. It is read to the statement's end all the same: with `RETURNING` the row comes before the commit,
+    /// which may still fail.
     pub(crate) async fn fetch_optional<'c>(
         self,
         target: impl Into<Target<'c>>,
     ) -> Result<Option<Row>, sqlx::Error> {
-        on!(
-            self,
-            target,
-            fetch_optional,
-            |row| row.map(Row::Sqlite),
-            |row| row.map(Row::Postgres)
-        )
+        let rows = self.fetch_all(target).await?;
+        Ok(rows.into_iter().next())
     }
 
     pub(crate) async fn fetch_all<'c>(

@@ -242,6 +242,8 @@ fn a_shared_database_is_looked_at_beside_its_servers_and_without_them() {
     let database = postgres::database();
     let url = database.url();
     std::fs::write(data.path().join("key"), OTHER_KEY).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(data.path().join("key"), private).unwrap();
     let said = done(db(&["status"], data.path()).env("SYSTOLE_DATABASE_URL", url));
     assert!(said.contains("no server has used it yet"), "{said}");
 

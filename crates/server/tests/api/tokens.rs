@@ -18,6 +18,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/monitors/mon_1/resume", "editor"),
     ("POST", "/monitors/mon_1/rotate-token", "editor"),
     ("GET", "/monitors/mon_1/checkins", "viewer"),
+    ("GET", "/monitors/mon_1/history", "viewer"),
     ("GET", "/monitors/mon_1/runs", "viewer"),
     ("GET", "/monitors/mon_1/results", "viewer"),
     ("GET", "/monitors/mon_1/events", "viewer"),
