@@ -51,6 +51,40 @@ fn recovers(replica: &Replica, fake: &Fake, heartbeat: &Heartbeat) {
 }
 
 #[test]
+fn a_stop_hands_deciding_over_a_crash_is_taken_over_and_each_lapse_is_told_once() {
+    let database = postgres::database();
+    let mut replicas: Vec<Replica> = (0..3).map(|_| Replica::start(database.url())).collect();
+    let (period, grace) = LAPSES;
+    let fake = Fake::start(|_| (204, String::new()));
+    let stopped = take_decider(&mut replicas);
+    told(&stopped, &fake);
+    let first = every(&stopped, "first", period, grace);
+    assert_eq!(stopped.checked_in(&first, ""), 200);
+
+    let said = stopped.server.stop();
+    assert!(said.contains("handed deciding over"), "{said}");
+    let mut killed = take_decider(&mut replicas);
+    let last = &replicas[0];
+    // It is never pinged but through the one that stands by.
+    let busy = every(last, "busy", "20s", "20s");
+    let job = Job::start(last, &busy.token);
+    is_down_once(last, &fake, &first);
+    recovers(last, &fake, &first);
+
+    let second = every(last, "second", period, grace);
+    assert_eq!(last.checked_in(&second, ""), 200);
+    killed.server.process.kill().unwrap();
+    killed.server.ended();
+    wait("the last one to decide", || last.decides().then_some(()));
+    is_down_once(last, &fake, &second);
+    recovers(last, &fake, &second);
+
+    assert_eq!(last.server.state(&busy), "up");
+    assert_eq!(last.incidents(&busy), Vec::<String>::new());
+    job.end();
+}
+
+#[test]
 fn a_replica_held_up_for_longer_than_its_lease_tells_nothing_twice_and_takes_check_ins_again() {
     let database = postgres::database();
     let mut replicas: Vec<Replica> = (0..2).map(|_| Replica::start(database.url())).collect();

@@ -123,22 +123,28 @@ fn told(replica: &Replica, fake: &Fake) {
     assert_eq!(status, 201, "{made}");
 }
 
-/// What was said of a heartbeat, each thing once for every id that it was said with.
+/// What was said of a heartbeat, each thing once for every id that it was said with. What lapses together after an outage is
+/// one message.
 fn said_of(fake: &Fake, heartbeat: &Heartbeat) -> Vec<String> {
     let mut ids = BTreeSet::new();
     let mut said = Vec::new();
     for asked in fake.asked() {
-        let message: Value = serde_json::from_str(&asked.body).unwrap();
-        if message["data"]["monitor"]["id"] != *heartbeat.id {
-            continue;
-        }
         let id = asked
             .headers
             .lines()
             .find_map(|line| line.strip_prefix("webhook-id: "));
-        if ids.insert(id.unwrap().to_owned()) {
-            said.push(message["type"].as_str().unwrap().to_owned());
+        if !ids.insert(id.unwrap().to_owned()) {
+            continue;
         }
+        let message: Value = serde_json::from_str(&asked.body).unwrap();
+        let first = (&message["type"], &message["data"]);
+        let rest = message["data"]["grouped"].as_array().into_iter().flatten();
+        said.extend(
+            std::iter::once(first)
+                .chain(rest.map(|item| (&item["type"], item)))
+                .filter(|(_, item)| item["monitor"]["id"] == *heartbeat.id)
+                .map(|(kind, _)| kind.as_str().unwrap().to_owned()),
+        );
     }
     said
 }
