@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use systole_core::engine::{CONFIGURATION, Engine, Row};
+use systole_core::engine::{CONFIGURATION, Engine, MonitorId, Record, Row};
 use systole_core::time::Time;
 use systole_store::Store;
 use tokio::sync::{Notify, mpsc, watch};
@@ -74,7 +74,8 @@ pub struct App {
 pub struct EngineHandle {
     memory: RwLock<Engine>,
     rows: mpsc::UnboundedSender<Arc<Row>>,
-    settled: watch::Sender<u64>,
+    /// Counts the turns of the loop.
+    turns: watch::Sender<u64>,
     /// Wakes the loop without a row.
     pub nudge: Notify,
     follow_up: AtomicBool,
@@ -84,12 +85,12 @@ impl EngineHandle {
     /// Around a memory that has read the log up to its head.
     pub fn new(engine: Engine) -> (EngineHandle, mpsc::UnboundedReceiver<Arc<Row>>) {
         let (rows, receiver) = mpsc::unbounded_channel();
-        let settled = watch::Sender::new(engine.reached(CONFIGURATION));
+        let turns = watch::Sender::new(0);
         (
             EngineHandle {
                 memory: RwLock::new(engine),
                 rows,
-                settled,
+                turns,
                 nudge: Notify::new(),
                 // A window may have been changed right before the former process ended.
                 follow_up: AtomicBool::new(true),
@@ -134,18 +135,27 @@ impl EngineHandle {
         self.follow_up.swap(false, Ordering::AcqRel)
     }
 
+    /// A turn of the loop is over: whoever waits for a decision looks again.
     pub(crate) fn settle(&self) {
-        let reached = self.read().reached(CONFIGURATION);
-        self.settled
-            .send_if_modified(|settled| std::mem::replace(settled, reached) != reached);
+        self.turns.send_modify(|turn| *turn += 1);
     }
 
-    /// Hands a configuration row over and waits until it is decided, so that whoever asks next sees what it did.
+    /// Hands a configuration row over and waits until it is decided, by this replica or another, so that whoever asks next sees
+    /// what it did.
     pub async fn apply(&self, row: Row) {
         let seq = row.seq;
-        let mut settled = self.settled.subscribe();
+        let of_command = |record: &Record| match record {
+            Record::Command(command) => command.monitor,
+            Record::Checkin(..) => None,
+        };
+        let monitors: Vec<MonitorId> = row.records.iter().filter_map(of_command).collect();
+        let mut turns = self.turns.subscribe();
         self.hand_over(Arc::new(row));
-        let decided = settled.wait_for(|settled| *settled >= seq);
+        let decided = turns.wait_for(|_| {
+            let engine = self.read();
+            engine.reached(CONFIGURATION) >= seq
+                && !monitors.iter().any(|monitor| engine.is_unsettled(*monitor))
+        });
         // It is durable either way; a decision that takes longer than this is said in /readyz.
         _ = tokio::time::timeout(std::time::Duration::from_secs(5), decided).await;
     }

@@ -291,7 +291,7 @@ impl EngineLoop {
                         "the lease could not be renewed in time; this replica stands by"
                     );
                     app.standing.stands_by();
-                    self.boot_again(app).await;
+                    self.doubtful = !self.boot_again(app).await;
                 }
             }
             None if !stopping && now.since(self.lease_asked) >= TRY_EVERY => {

@@ -54,6 +54,11 @@ impl Engine {
         self.backlog.keys().copied()
     }
 
+    /// Whether this monitor waits for a decision.
+    pub fn is_unsettled(&self, id: MonitorId) -> bool {
+        self.backlog.contains_key(&id)
+    }
+
     /// Takes what was persisted of these monitors for their states, and folds what followed.
     ///
     /// `rows` are rows of the log, each stream in its order. They must have every record of these monitors after their bases, up
