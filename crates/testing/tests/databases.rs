@@ -20,7 +20,7 @@ async fn exists(connection: &mut PgConnection, name: &str) -> bool {
         .get(0)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn two_databases_know_nothing_of_each_other_and_go_with_their_values() {
     let (one, other) = (database(), database());
     assert_ne!(one.name(), other.name());
