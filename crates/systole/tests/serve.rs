@@ -3,6 +3,7 @@
 
 #[expect(dead_code, reason = "other tests need the rest")]
 mod common;
+mod overlay;
 
 use std::io::{BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::process::Command;
 
 use common::http::{ask, connect, head, read};
 use common::{Heartbeat, Server, directory, serve, until};
+use overlay::Overlay;
 use serde_json::{Value, json};
 
 /// Starts a server that must not start; answers with its exit status and the one line that it says.
@@ -251,10 +253,9 @@ fn a_variable_that_nobody_reads_is_warned_of() {
     );
 }
 
-/// A disk that is full, or stands still, as long as a file exists: a library laid over the system's own calls.
+/// A disk that is full, or stands still, as long as a file exists.
 struct Disk {
-    _directory: tempfile::TempDir,
-    library: PathBuf,
+    overlay: Overlay,
     full: PathBuf,
     still: PathBuf,
 }
@@ -301,22 +302,10 @@ LAID_OVER(int, ftruncate64, (int fd, off64_t length), (fd, length))
 
 impl Disk {
     fn new() -> Disk {
-        let directory = directory();
-        let path = |name: &str| directory.path().join(name);
-        std::fs::write(path("disk.c"), SHIM).unwrap();
-        let library = path("disk.so");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(path("disk.c"))
-            .arg("-ldl")
-            .output()
-            .unwrap();
-        assert!(compiled.status.success(), "{compiled:?}");
-        let (full, still) = (path("full"), path("still"));
+        let overlay = Overlay::compile(SHIM);
+        let (full, still) = (overlay.path("full"), overlay.path("still"));
         Disk {
-            _directory: directory,
-            library,
+            overlay,
             full,
             still,
         }
@@ -332,7 +321,7 @@ impl Disk {
     /// The command with this disk under it.
     fn under(&self, mut command: Command) -> Command {
         command
-            .env("LD_PRELOAD", &self.library)
+            .env("LD_PRELOAD", self.overlay.library())
             .env("DISK_FULL", &self.full)
             .env("DISK_STILL", &self.still);
         command

@@ -115,6 +115,15 @@ impl Database {
         self.ask(async |connection| connection.execute("VACUUM ANALYZE").await.map(drop))
     }
 
+    /// Carries statements out, as the owner of its tables.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn carry_out(&self, statements: &str) -> Result<(), String> {
+        let statements = AssertSqlSafe(statements.to_owned());
+        self.ask(async |connection| connection.execute(statements).await.map(drop))
+    }
+
     fn ask<T>(
         &self,
         ask: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
@@ -227,12 +236,18 @@ fn server() -> &'static Url {
 
 /// Calls `ci/postgres`; what it prints, or what it complains of.
 pub fn script(arguments: &[&str]) -> Result<String, String> {
+    script_with(arguments, &[])
+}
+
+/// The same with these variables, which a server that it starts has, too.
+pub fn script_with(arguments: &[&str], variables: &[(&str, &Path)]) -> Result<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
         .expect("crates/testing is two below the root");
     let output = Command::new(root.join("ci/postgres"))
         .args(arguments)
+        .envs(variables.iter().copied())
         .output()
         .map_err(|error| format!("ci/postgres cannot be called: {error}"))?;
     if output.status.success() {

@@ -1,47 +1,10 @@
 //! Whoever decides may be stopped, killed or held up: another one decides, and each thing is told once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use systole_testing::postgres;
 
 use crate::common::Heartbeat;
-use crate::common::http::ask;
 use crate::support::Fake;
-use crate::{Replica, every, is_down_once, is_up_again, take_decider, told, wait};
-
-/// Checks in every half second, as long as the value lives; every check-in must be taken.
-struct Job {
-    goes_on: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Job {
-    fn start(replica: &Replica, token: &str) -> Job {
-        let goes_on = Arc::new(AtomicBool::new(true));
-        let (address, target) = (replica.server.address, format!("/ping/{token}"));
-        let still = Arc::clone(&goes_on);
-        let thread = std::thread::spawn(move || {
-            while still.load(Ordering::Relaxed) {
-                assert_eq!(ask(address, "GET", &target, "", b"").status, 200);
-                std::thread::sleep(Duration::from_millis(500));
-            }
-        });
-        Job {
-            goes_on,
-            thread: Some(thread),
-        }
-    }
-
-    fn end(mut self) {
-        self.goes_on.store(false, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-/// How long a heartbeat of these tests may be silent: a check-in each half second keeps it up on a machine with other work.
-const LAPSES: (&str, &str) = ("6s", "4s");
+use crate::{Job, LAPSES, Replica, every, is_down_once, is_up_again, take_decider, told, wait};
 
 /// A job that checks in again makes it well, once.
 fn recovers(replica: &Replica, fake: &Fake, heartbeat: &Heartbeat) {

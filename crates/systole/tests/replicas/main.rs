@@ -4,16 +4,21 @@
 #[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../overlay/mod.rs"]
+mod overlay;
 #[expect(dead_code, reason = "other tests need the rest")]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod deciding;
+mod faults;
 mod refused;
 mod restarted;
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::http::ask;
@@ -35,20 +40,34 @@ struct Replica {
 
 impl Replica {
     fn start(database_url: &str) -> Replica {
+        Replica::start_with(database_url, |_| {})
+    }
+
+    /// With more that the command is to have.
+    fn start_with(database_url: &str, more: impl FnOnce(&mut Command)) -> Replica {
         let data = directory();
+        let mut command = command(data.path(), database_url);
+        more(&mut command);
         Replica {
-            server: Server::spawn(data.path(), command(data.path(), database_url)),
+            server: Server::spawn(data.path(), command),
             _data: data,
         }
     }
 
-    /// Whether it decides, by its metrics; a replica that does not answer does not.
-    fn decides(&self) -> bool {
-        let metrics = ask(self.server.metrics_address(), "GET", "/metrics", "", b"");
-        metrics
-            .text()
+    /// What a metric of this name shows.
+    fn metric(&self, name: &str) -> i64 {
+        let metrics = ask(self.server.metrics_address(), "GET", "/metrics", "", b"").text();
+        let line = metrics
             .lines()
-            .any(|line| line == "systole_decides 1")
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Whether it decides, by its metrics.
+    fn decides(&self) -> bool {
+        self.metric("systole_decides") == 1
     }
 
     /// The status that a check-in gets.
@@ -95,6 +114,38 @@ fn command(data: &std::path::Path, database_url: &str) -> Command {
 fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_within(LONG, what, look)
 }
+
+/// Checks in every half second, as long as the value lives; every check-in must be taken.
+struct Job {
+    goes_on: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Job {
+    fn start(replica: &Replica, token: &str) -> Job {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let (address, target) = (replica.server.address, format!("/ping/{token}"));
+        let still = Arc::clone(&goes_on);
+        let thread = std::thread::spawn(move || {
+            while still.load(Ordering::Relaxed) {
+                assert_eq!(ask(address, "GET", &target, "", b"").status, 200);
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        Job {
+            goes_on,
+            thread: Some(thread),
+        }
+    }
+
+    fn end(mut self) {
+        self.goes_on.store(false, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// How long a heartbeat of these tests may be silent: a check-in each half second keeps it up on a machine with other work.
+const LAPSES: (&str, &str) = ("6s", "4s");
 
 /// Takes the one that decides out of them.
 fn take_decider(replicas: &mut Vec<Replica>) -> Replica {
