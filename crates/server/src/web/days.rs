@@ -134,7 +134,7 @@ fn plot(days: &[Day], summary: &str) -> Svg {
         }
         x += STEP;
     }
-    for (class, path) in [("ok", well), ("none", unknown)] {
+    for (class, path) in [("ok", well), ("unknown", unknown)] {
         if !path.is_empty() {
             _ = write!(svg, r#"<path class="{class}" d="{path}"/>"#);
         }
@@ -197,7 +197,7 @@ mod tests {
             .plot
             .to_string();
         for shape in [
-            r#"class="none" d="M1 25h6v6h-6z""#,
+            r#"class="unknown" d="M1 25h6v6h-6z""#,
             r#"class="ok" d="M9 0h6v32h-6zM17 32h6v-21h-6z""#,
             r#"class="bad" d="M17 0h6v9h-6z"><title>17 Jan: down 1 h"#,
         ] {

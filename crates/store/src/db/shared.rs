@@ -31,8 +31,9 @@ const FORGET: &str = "DEALLOCATE ALL";
 /// That the migrator's table is there already is no news.
 const QUIET: &str = "SET LOCAL client_min_messages = warning";
 
-/// An append whose process is gone must not wait until its stream is forgotten, and then be carried out.
-const APPENDING: (&str, &str) = ("statement_timeout", "10s");
+/// An append whose process is gone must not wait until its stream is forgotten, and then be carried out. The database's word that
+/// it was not comes before our own patience ends.
+const APPENDING: (&str, &str) = ("statement_timeout", "9s");
 
 /// Who decides which server a name leads to may have changed their mind after so long.
 const LIFETIME: Duration = Duration::from_secs(1_800);

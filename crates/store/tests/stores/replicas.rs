@@ -137,7 +137,10 @@ async fn an_append_does_not_wait_for_ever_and_may_be_sent_again() {
     let Err(error @ Error::Database { .. }) = unknown else {
         panic!("{unknown:?}")
     };
-    assert!(error.to_string().contains("statement timeout"), "{error}");
+    // On a machine with other work our own patience may end before the database's answer is here.
+    let bounds = ["statement timeout", "the database does not answer"];
+    let said = error.to_string();
+    assert!(bounds.iter().any(|bound| said.contains(bound)), "{said}");
     shared.run("COMMIT").await;
     let again = shared.store.append(&batch(stream, 1), || NOW).await;
     assert_eq!(again.unwrap(), Time::from_micros(77));
