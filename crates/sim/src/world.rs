@@ -602,7 +602,6 @@ impl World {
                 .processes
                 .iter()
                 .rev()
-                .take(12)
                 .any(|it| it.is_able(self.now));
         match (able, self.unreachable_since) {
             (false, None) => self.unreachable_since = Some(self.database_now()),
