@@ -455,6 +455,11 @@ impl World {
         self.check_complete();
         self.check_nothing_is_forgotten();
         self.count_digests();
+        let monitors = self.truth.monitors();
+        for id in monitors {
+            self.stats.monitors += 1;
+            self.stats.unclear_monitors += u64::from(self.truth.is_unclear(id));
+        }
         let now = self.database_now();
         let lost = self.truth.nothing_is_lost(now - Span::from_seconds(5));
         self.found(lost);

@@ -334,7 +334,10 @@ fn an_edit_stamped_after_a_step_of_the_clock_judges_nothing_until_the_streams_sh
     shell.append(1, 166, Vec::new());
     assert_eq!(shell.decide_held(166), none(), "no 100 s had passed");
     assert_eq!(shell.engine.unsettled().count(), 0);
-    assert_eq!(shell.decide(180), ["1 triggered 1 unheard_since_outage 180"]);
+    assert_eq!(
+        shell.decide(180),
+        ["1 triggered 1 unheard_since_outage 180"]
+    );
 }
 
 #[test]
