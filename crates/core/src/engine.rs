@@ -694,23 +694,32 @@ impl Engine {
 
     /// Whether there is something to decide at `now`.
     pub fn wants_decision(&mut self, now: Time) -> bool {
-        let limit = if self.held_since(now).is_some() {
-            DECISION_MAX
-        } else {
-            1
-        };
-        !self.ripe(now, limit).is_empty()
+        // The first that is due may be one that waits.
+        let may_wait = !self.backlog.is_empty();
+        !self.ripe(now, 1).is_empty() || may_wait && !self.ripe(now, DECISION_MAX).is_empty()
     }
 
     /// Up to `limit` monitors that can be decided at `now`, ascending.
     fn ripe(&mut self, now: Time, limit: usize) -> Vec<MonitorId> {
         let held = self.held_since(now);
-        let ready = |id: &MonitorId| held.is_none_or(|held| !self.judges_in_hold(*id, held));
+        // What waits may bear a later stamp than the decider's clock shows: the database's clock has stepped, and no stream has
+        // a row yet by which the step is known to be no silence.
+        let held_at = |until: Time| {
+            if until > now {
+                self.held_since(until)
+            } else {
+                held
+            }
+        };
+        let ready = |(id, inputs): &(&MonitorId, &Vec<Input>)| {
+            let until = inputs.iter().map(Input::lapses_until).max();
+            held_at(until.unwrap_or(now)).is_none_or(|held| !self.judges_in_hold(**id, held))
+        };
         let mut ids: Vec<MonitorId> = self
             .backlog
-            .keys()
-            .copied()
+            .iter()
             .filter(ready)
+            .map(|(id, _)| *id)
             .take(limit)
             .collect();
         let due = self.due(now, limit - ids.len());

@@ -79,6 +79,8 @@ stats! {
     decisions, "decisions";
     explained, "incidents by silence checked against the history";
     unclear, "of these left out, order across streams unclear";
+    monitors, "monitors";
+    unclear_monitors, "of these left out of what must follow, order or what was known when unclear";
 }
 
 impl Stats {

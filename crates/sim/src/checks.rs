@@ -370,12 +370,21 @@ impl World {
             if self.truth.is_unclear(id) {
                 continue;
             }
-            let Some(then) = self.truth.reference(id, view, now - PATIENCE) else {
+            // A miss below the threshold that was only counted may have been forgotten by a crash, or not: both are right.
+            let outages = self.truth.outages(view);
+            let then = |with_counted| {
+                self.truth
+                    .reference_with(id, view, now - PATIENCE, &outages, with_counted)
+            };
+            let Some((then, counted)) = then(false).zip(then(true)) else {
                 continue;
             };
             let open = self.db.open_incidents(id).next();
             let since = then.heartbeat.since;
-            let down = then.heartbeat.state == State::Down && then.open && since < now - PATIENCE;
+            let is_down = |it: &Reference| {
+                it.heartbeat.state == State::Down && it.open && it.heartbeat.since < now - PATIENCE
+            };
+            let down = is_down(&then) && is_down(&counted);
             // An outage that is found after a deadline was judged moves it no more; a person may have resolved since.
             let last = self.db.events.iter().rev().find(|row| row.monitor == id);
             let by_hand = last.is_some_and(|row| row.event.reason == Reason::ByHand);
@@ -393,10 +402,10 @@ impl World {
                 .told(id)
                 .iter()
                 .all(|told| told.input.at() < now - PATIENCE);
-            let up = quiet
-                && then.heartbeat.state == State::Up
-                && then.heartbeat.failures == 0
-                && !then.open;
+            let is_up = |it: &Reference| {
+                it.heartbeat.state == State::Up && it.heartbeat.failures == 0 && !it.open
+            };
+            let up = quiet && is_up(&then) && is_up(&counted);
             // The decider's clock may be ahead, and a deadline have passed by it that has not passed here.
             let still = self
                 .truth
@@ -446,6 +455,11 @@ impl World {
         self.check_complete();
         self.check_nothing_is_forgotten();
         self.count_digests();
+        let monitors = self.truth.monitors();
+        for id in monitors {
+            self.stats.monitors += 1;
+            self.stats.unclear_monitors += u64::from(self.truth.is_unclear(id));
+        }
         let now = self.database_now();
         let lost = self.truth.nothing_is_lost(now - Span::from_seconds(5));
         self.found(lost);

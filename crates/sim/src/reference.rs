@@ -27,6 +27,17 @@ impl Input {
             Input::Command(command) => command.at,
         }
     }
+
+    /// Whether it changes the settings.
+    pub const fn edits(&self) -> bool {
+        matches!(
+            self,
+            Input::Command(Command {
+                action: Action::Edit(_),
+                ..
+            })
+        )
+    }
 }
 
 /// Where and when it was said.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use systole_core::engine::{
     Action, CONFIGURATION, Command, MonitorId, Position, Record, Row, Vector,
 };
-use systole_core::heartbeat::{Checkin, Settings};
+use systole_core::heartbeat::{Checkin, Settings, State};
 use systole_core::outage::{Outage, Outages, Silence};
 use systole_core::time::{Span, Time};
 
@@ -162,6 +162,7 @@ impl Truth {
                     self.unclear.insert(*id);
                 }
             }
+            self.doubt_edits(outage);
             self.outages
                 .push((self.rows, Position::new(row.stream, row.seq), outage));
         }
@@ -174,6 +175,35 @@ impl Truth {
                 ended: row.end,
             },
         );
+    }
+
+    /// An edit of a monitor that is down asks whether it is overdue still. That is no news where it is, so any process may have
+    /// folded it before this outage was found, or only after that: where the answers differ, both are right.
+    fn doubt_edits(&mut self, found: Outage) {
+        let known = self.outages(self.now());
+        let mut with_found = known.clone();
+        with_found.add(found);
+        let is_in_doubt = |id: MonitorId, edit: &Told, with_counted: bool| {
+            let at = edit.input.at();
+            let lapsed = self.lapsed_of(id, with_counted);
+            let state = |with_edit: bool, outages: &Outages| {
+                let told = self.told(id).iter().filter(|told| {
+                    told.input.at() <= at && (with_edit || !std::ptr::eq(*told, edit))
+                });
+                reference::fold(told, &lapsed, outages, at).map(|it| it.heartbeat.state)
+            };
+            state(false, &with_found) == Some(State::Down)
+                && state(true, &known) != state(true, &with_found)
+        };
+        let doubtful = self.told.iter().filter(|(id, told)| {
+            let mut edits = told.iter().filter(|told| told.input.edits());
+            edits.any(|edit| {
+                edit.input.at() >= found.from
+                    && (is_in_doubt(**id, edit, false) || is_in_doubt(**id, edit, true))
+            })
+        });
+        let doubtful: Vec<MonitorId> = doubtful.map(|(id, _)| *id).collect();
+        self.unclear.extend(doubtful);
     }
 
     /// How many rows were committed: names a moment in the history.
@@ -282,6 +312,11 @@ impl Truth {
         outages: &Outages,
         with_counted: bool,
     ) -> Option<Reference> {
+        let lapsed = self.lapsed_of(id, with_counted);
+        reference::fold(self.seen(id, view), &lapsed, outages, until)
+    }
+
+    fn lapsed_of(&self, id: MonitorId, with_counted: bool) -> Vec<Lapsed> {
         let of = |lapsed: &'_ BTreeMap<MonitorId, Vec<Lapsed>>| {
             lapsed.get(&id).cloned().unwrap_or_default()
         };
@@ -290,7 +325,7 @@ impl Truth {
             lapsed.extend(of(&self.counted));
             lapsed.sort_by_key(|lapsed| lapsed.deadline);
         }
-        reference::fold(self.seen(id, view), &lapsed, outages, until)
+        lapsed
     }
 
     /// The check-ins of a monitor that are seen.

@@ -598,12 +598,7 @@ impl World {
     fn watch_reach(&mut self) {
         let able = self.now >= self.down_until
             && self.now >= self.full_until
-            && self
-                .processes
-                .iter()
-                .rev()
-                .take(12)
-                .any(|it| it.is_able(self.now));
+            && self.processes.iter().rev().any(|it| it.is_able(self.now));
         match (able, self.unreachable_since) {
             (false, None) => self.unreachable_since = Some(self.database_now()),
             (true, Some(since)) => {

@@ -317,6 +317,30 @@ fn a_miss_that_only_counts_waits_for_the_end_of_a_hold_too() {
 }
 
 #[test]
+fn an_edit_stamped_after_a_step_of_the_clock_judges_nothing_until_the_streams_show_the_step() {
+    let settings = minutely();
+    let mut shell = Shell::with(1..2, &settings);
+    shell.tell(1, 0, Signal::Success);
+    shell.beat(1, 63);
+    // The database's clock steps by 100 s. The decider's has not followed yet, and no hold is to be seen by it.
+    shell.append(
+        CONFIGURATION,
+        164,
+        vec![command(1, 164, Action::Edit(Arc::clone(&settings)))],
+    );
+    assert_eq!(shell.engine.held_since(s(64)), None);
+    assert!(!shell.engine.wants_decision(s(64)));
+    assert_eq!(shell.decide_held(64), none());
+    shell.append(1, 166, Vec::new());
+    assert_eq!(shell.decide_held(166), none(), "no 100 s had passed");
+    assert_eq!(shell.engine.unsettled().count(), 0);
+    assert_eq!(
+        shell.decide(180),
+        ["1 triggered 1 unheard_since_outage 180"]
+    );
+}
+
+#[test]
 fn while_no_stream_is_open_deadlines_wait_and_the_silence_counts_until_the_next() {
     let mut shell = Shell::with(1..2, &minutely());
     shell.tell(1, 0, Signal::Success);
