@@ -225,10 +225,12 @@ pub fn lapsing(field: &Field, number: u32) -> History {
 
 /// Waits until the receiver was told, or until it must have been opened although the message may be under way.
 fn wait_for_incident(field: &Field, history: &History) {
+    // An answer may take seconds, and a deadline pass before it: that incident belongs to the silence before.
     let since = history
         .attempts
         .last()
-        .map_or(Timestamp::MIN, |last| last.sent);
+        .and_then(|last| last.acknowledged)
+        .unwrap_or(Timestamp::MIN);
     let calm = field.calm.load(Ordering::Relaxed);
     while !field.hooks.knows_of(&history.monitor, since) && !field.stop.load(Ordering::Relaxed) {
         if field.calm.load(Ordering::Relaxed) - calm > CALM_ENOUGH * 1_000 {
