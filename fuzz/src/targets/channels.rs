@@ -5,7 +5,7 @@ use systole_core::message::Message;
 use systole_server::channels::{self, Config, FieldError, KINDS, Request, Sending};
 use systole_server::outbound;
 
-use super::{NOW, is_said, texts};
+use super::{NOW, is_said, is_told_apart, texts};
 
 pub fn run(input: &[u8]) {
     let Some([kind, config]) = texts(input) else {
@@ -71,9 +71,8 @@ fn refused(kind: &str, config: &Value, errors: &[FieldError]) {
 /// The secret, where it is one: long, and written nowhere else.
 fn secret<'c>(kind: &str, config: &'c Value) -> Option<&'c str> {
     let secret = config.get("secret")?.as_str()?;
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_".contains(&byte);
     let mut others = config.clone();
     others["secret"].take();
     let is_elsewhere = kind.contains(secret) || others.to_string().contains(secret);
-    (secret.len() >= 24 && secret.bytes().all(is_base64) && !is_elsewhere).then_some(secret)
+    (is_told_apart(secret) && !is_elsewhere).then_some(secret)
 }

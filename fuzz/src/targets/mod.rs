@@ -64,3 +64,9 @@ pub fn is_said(message: &str, longest: usize) {
         message.len()
     );
 }
+
+/// Whether a secret is told apart from the words that a message has anyway: long, and without a space.
+pub fn is_told_apart(secret: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_".contains(&byte);
+    secret.len() >= 24 && secret.bytes().all(is_base64)
+}

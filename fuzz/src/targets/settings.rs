@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use systole::config::{ServeFlags, Sources, resolve};
 
-use super::is_said;
+use super::{is_said, is_told_apart};
 
 /// Variables that hold secrets.
 const SECRET: [&str; 2] = ["SYSTOLE_KEY", "SYSTOLE_ADMIN_TOKEN"];
@@ -57,7 +57,7 @@ pub fn run(input: &[u8]) {
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
     for secret in SECRET.iter().filter_map(|name| environment.get(*name)) {
-        let is_secret = secret.len() >= 16 && !others.contains(secret) && !file.contains(secret);
+        let is_secret = is_told_apart(secret) && !others.contains(secret) && !file.contains(secret);
         assert!(
             !is_secret || !said.iter().any(|line| line.contains(secret)),
             "{said:?} repeats a secret"
