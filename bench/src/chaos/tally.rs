@@ -103,8 +103,13 @@ impl Tally {
                 .collect();
             openings.sort_unstable();
             self.opened += openings.len();
-            for gap in gaps(history, now) {
-                let fits = |at: &Timestamp| gap.from <= *at && *at <= gap.to + SLACK;
+            let mut gaps = gaps(history, now).into_iter().peekable();
+            while let Some(gap) = gaps.next() {
+                // An answer may take seconds. What lapsed by the schedule since that check-in was sent belongs to the silence after it.
+                let next = gaps.peek().map(|next| next.from + allowed);
+                let fits = |at: &Timestamp| {
+                    gap.from <= *at && *at <= gap.to + SLACK && next.is_none_or(|next| *at < next)
+                };
                 let within = openings.iter().filter(|at| fits(at)).count();
                 let is_long = gap.to.duration_since(gap.from) + SLACK >= allowed;
                 let at_most = if is_long { 1 + gap.unanswered } else { 0 };
@@ -337,6 +342,29 @@ mod tests {
             let history = history(&attempts, &[0]);
             let allowed = SignedDuration::from_secs(6);
             tally.incidents(&[history], &[incident(&events)], allowed, at(34));
+            assert_eq!(
+                (tally.missed, tally.duplicated, tally.without_silence),
+                judged,
+                "{openings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_lapses_right_after_a_late_answer_belongs_to_the_silence_that_began_with_the_check_in() {
+        let mut history = history(&[(0, true), (10, true), (30, true)], &[0, 1]);
+        history.attempts[1].acknowledged = Some(at(15));
+        // openings -> missed, duplicated, without silence
+        for (openings, judged) in [
+            (&[6_i64, 16][..], (0, 0, 0)),
+            (&[6], (1, 0, 0)),
+            (&[16], (1, 0, 0)),
+            (&[6, 15], (1, 1, 0)),
+        ] {
+            let events: Vec<_> = openings.iter().map(|at| ("triggered", *at)).collect();
+            let mut tally = Tally::default();
+            let allowed = SignedDuration::from_secs(6);
+            tally.incidents(&[history.clone()], &[incident(&events)], allowed, at(31));
             assert_eq!(
                 (tally.missed, tally.duplicated, tally.without_silence),
                 judged,
