@@ -258,7 +258,7 @@ impl Metrics {
         );
         r.register(
             "clock_steps",
-            "Steps of the wall clock that were followed",
+            "Steps of the clock that is followed: the machine's, or the shared database's",
             self.clock_steps.clone(),
         );
         r.register(

@@ -1,6 +1,7 @@
 //! The server in operation: signals, handed-over sockets, TLS, health, metrics, the self heartbeat.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(dead_code, reason = "other tests need the rest")]
 mod common;
 
 use std::collections::BTreeSet;

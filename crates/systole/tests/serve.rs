@@ -371,16 +371,6 @@ fn assert_kept(server: &Server, heartbeat: &Heartbeat, acknowledged: &[usize]) {
     });
 }
 
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = ask(server.metrics_address(), "GET", "/metrics", "", b"").text();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}"))
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
     let (disk, data) = (Disk::new(), directory());
@@ -419,8 +409,8 @@ fn a_full_disk_refuses_check_ins_and_is_forgotten_when_it_has_room() {
         );
         assert!(!reply.text().contains('/'), "{}", reply.text());
         assert_eq!(server.get("/healthz").status, 200);
-        assert!(metric(&server, "systole_log_append_failures_total") > 0);
-        assert_eq!(metric(&server, "systole_loop_ok{name=\"writer\"}"), 0);
+        assert!(server.metric("systole_log_append_failures_total") > 0);
+        assert_eq!(server.metric("systole_loop_ok{name=\"writer\"}"), 0);
         assert_eq!(say(&server, &heartbeat, 2_000 + number), 503);
 
         std::fs::remove_file(&disk.full).unwrap();

@@ -145,6 +145,17 @@ impl Server {
         self.said.lock().unwrap().clone()
     }
 
+    /// What a metric of this name, with its labels, shows.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = ask(self.metrics_address(), "GET", "/metrics", "", b"").text();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .parse()
+            .unwrap()
+    }
+
     /// Where it serves metrics without a token.
     pub fn metrics_address(&self) -> SocketAddr {
         let url = until("the address of the metrics", || {

@@ -1,15 +1,15 @@
 //! Clocks that are wrong, and a database whose disk is full: nothing that was acknowledged is lost, nobody is told of what did not
 //! happen, and no hand is needed.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
-use systole_testing::postgres::{self, script, script_with};
+use systole_testing::postgres;
 
 use crate::common::{Heartbeat, http::ask};
 use crate::overlay::Overlay;
 use crate::support::Fake;
-use crate::{Job, LAPSES, Replica, every, is_down_once, is_up_again, said_of, told, wait};
+use crate::{
+    Job, LAPSES, Own, Replica, every, is_down_once, is_ready, is_up_again, said_of, told, wait,
+};
 
 /// A wall clock that is as many seconds ahead as a file says.
 const WALL_CLOCK: &str = r#"
@@ -71,12 +71,6 @@ impl Watched {
     }
 }
 
-fn is_ready(replica: &Replica) {
-    wait("it to be ready", || {
-        (replica.server.get("/readyz").status == 200).then_some(())
-    });
-}
-
 #[test]
 fn a_wall_clock_that_is_stepped_by_hours_changes_nothing() {
     let database = postgres::database();
@@ -95,12 +89,12 @@ fn a_wall_clock_that_is_stepped_by_hours_changes_nothing() {
             .env("LD_PRELOAD", overlay.library())
             .env("CLOCK_AHEAD", &ahead);
     });
-    wait("it to decide", || wrong.decides().then_some(()));
     // Its own lines show that its clock is wrong.
-    let said = wrong.server.said();
-    let line = said.lines().find(|line| line.contains("decides now"));
-    let (shown, _) = line.unwrap().split_once(' ').unwrap();
-    let shown: jiff::Timestamp = shown.parse().unwrap();
+    let shown: jiff::Timestamp = wait("it to decide", || {
+        let said = wrong.server.said();
+        let line = said.lines().find(|line| line.contains("decides now"))?;
+        line.split_once(' ')?.0.parse().ok()
+    });
     assert!(shown.duration_since(jiff::Timestamp::now()).as_secs() > 4 * HOURS);
     let right = Replica::start(database.url());
     let watched = Watched::of(&wrong);
@@ -140,9 +134,9 @@ fn a_database_whose_clock_is_stepped_tells_nothing_that_did_not_happen() {
     // Hours forward are a hole in which nobody was heard; seconds back are waited for.
     for step in [5 * HOURS, -5] {
         ahead += step;
-        let known: Vec<i64> = replicas
+        let known: Vec<u64> = replicas
             .iter()
-            .map(|replica| replica.metric("systole_clock_steps"))
+            .map(|replica| replica.server.metric("systole_clock_steps"))
             .collect();
         database
             .carry_out(&format!(
@@ -153,7 +147,7 @@ fn a_database_whose_clock_is_stepped_tells_nothing_that_did_not_happen() {
         for (replica, known) in replicas.iter().zip(known) {
             assert_eq!(replica.checked_in(&watched.calm, ""), 200);
             wait("the step to be noticed", || {
-                (replica.metric("systole_clock_steps") > known).then_some(())
+                (replica.server.metric("systole_clock_steps") > known).then_some(())
             });
             let words = "the database's clock was stepped";
             wait(words, || {
@@ -168,7 +162,9 @@ fn a_database_whose_clock_is_stepped_tells_nothing_that_did_not_happen() {
     assert_eq!(other.checked_in(&watched.lapses, ""), 200);
     watched.is_judged_well(one);
     for replica in &replicas {
-        assert_eq!(replica.server.checkins(&watched.calm).len(), 5);
+        wait("every check-in to be shown", || {
+            (replica.server.checkins(&watched.calm).len() == 5).then_some(())
+        });
     }
 }
 
@@ -212,43 +208,6 @@ LAID_OVER(int, posix_fallocate, (int fd, off_t at, off_t length), (fd, at, lengt
 LAID_OVER(int, posix_fallocate64, (int fd, off64_t at, off64_t length), (fd, at, length), return ENOSPC)
 "#;
 
-/// A PostgreSQL of this test's own, over whose disk it decides.
-struct Own {
-    url: String,
-    full: PathBuf,
-    _overlay: Overlay,
-}
-
-impl Own {
-    const NAME: &str = "full";
-
-    fn start() -> Own {
-        let overlay = Overlay::compile(FULL);
-        let full = overlay.path("full");
-        // One that a killed test left may have anything in it.
-        script(&["remove", Own::NAME]).unwrap();
-        let variables = [
-            ("LD_PRELOAD", overlay.library()),
-            ("DISK_FULL", full.clone()),
-        ];
-        let variables = variables
-            .each_ref()
-            .map(|(name, path)| (*name, path.as_path()));
-        let url = script_with(&["start", Own::NAME], &variables).unwrap();
-        Own {
-            url,
-            full,
-            _overlay: overlay,
-        }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        _ = script(&["remove", Own::NAME]);
-    }
-}
-
 /// Sends an entry that needs pages of its own; whether it was acknowledged.
 fn says(replica: &Replica, heartbeat: &Heartbeat, number: usize) -> bool {
     // Nothing that a database could compress.
@@ -273,7 +232,9 @@ fn says(replica: &Replica, heartbeat: &Heartbeat, number: usize) -> bool {
 
 #[test]
 fn a_full_disk_of_the_database_refuses_check_ins_and_needs_no_hand_once_it_has_room() {
-    let own = Own::start();
+    let overlay = Overlay::compile(FULL);
+    let (library, full) = (overlay.library(), overlay.path("full"));
+    let own = Own::start("full", &[("LD_PRELOAD", &library), ("DISK_FULL", &full)]);
     let replicas: Vec<Replica> = (0..2).map(|_| Replica::start(&own.url)).collect();
     let watched = Watched::of(&replicas[0]);
     let mut acknowledged = Vec::new();
@@ -288,7 +249,7 @@ fn a_full_disk_of_the_database_refuses_check_ins_and_needs_no_hand_once_it_has_r
         assert!(send(replica, &mut acknowledged));
     }
 
-    std::fs::write(&own.full, "").unwrap();
+    std::fs::write(&full, "").unwrap();
     for replica in &replicas {
         // Pages that have room take one or another.
         wait("a check-in to be refused", || {
@@ -300,10 +261,10 @@ fn a_full_disk_of_the_database_refuses_check_ins_and_needs_no_hand_once_it_has_r
             (ready.status == 503 && ready.text().contains(words)).then_some(())
         });
         assert_eq!(replica.server.get("/healthz").status, 200);
-        assert!(replica.metric("systole_log_append_failures_total") > 0);
+        assert!(replica.server.metric("systole_log_append_failures_total") > 0);
     }
 
-    std::fs::remove_file(&own.full).unwrap();
+    std::fs::remove_file(&full).unwrap();
     for replica in &replicas {
         wait("a check-in to be taken", || {
             send(replica, &mut acknowledged).then_some(())

@@ -16,6 +16,7 @@ mod refused;
 mod restarted;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,7 @@ use common::http::ask;
 use common::{Heartbeat, Server, directory, serve, until_within};
 use serde_json::{Value, json};
 use support::Fake;
+use systole_testing::postgres::{script, script_with};
 
 /// The key that all replicas are given.
 const KEY: &str = "c3lzdG9sZSB0ZXN0cyB1c2UgdGhpcyBrZXkhISEhISE=";
@@ -54,20 +56,9 @@ impl Replica {
         }
     }
 
-    /// What a metric of this name shows.
-    fn metric(&self, name: &str) -> i64 {
-        let metrics = ask(self.server.metrics_address(), "GET", "/metrics", "", b"").text();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-            .parse()
-            .unwrap()
-    }
-
     /// Whether it decides, by its metrics.
     fn decides(&self) -> bool {
-        self.metric("systole_decides") == 1
+        self.server.metric("systole_decides") == 1
     }
 
     /// The status that a check-in gets.
@@ -96,8 +87,30 @@ impl Replica {
     }
 }
 
+/// A PostgreSQL of one test's own, to which it may do anything.
+struct Own {
+    name: &'static str,
+    url: String,
+}
+
+impl Own {
+    /// With these variables.
+    fn start(name: &'static str, variables: &[(&str, &Path)]) -> Own {
+        // One that a killed test left may have anything in it.
+        script(&["remove", name]).unwrap();
+        let url = script_with(&["start", name], variables).unwrap();
+        Own { name, url }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        _ = script(&["remove", self.name]);
+    }
+}
+
 /// `systole serve` on this database.
-fn command(data: &std::path::Path, database_url: &str) -> Command {
+fn command(data: &Path, database_url: &str) -> Command {
     let more = [
         "--metrics-listen",
         "127.0.0.1:0",
@@ -113,6 +126,12 @@ fn command(data: &std::path::Path, database_url: &str) -> Command {
 
 fn wait<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_within(LONG, what, look)
+}
+
+fn is_ready(replica: &Replica) {
+    wait("it to be ready", || {
+        (replica.server.get("/readyz").status == 200).then_some(())
+    });
 }
 
 /// Checks in every half second, as long as the value lives; every check-in must be taken.

@@ -2,32 +2,12 @@
 
 use systole_testing::postgres::script;
 
-use crate::{Replica, every, wait};
-
-/// A PostgreSQL of this test's own, which may be stopped.
-struct Own;
-
-impl Own {
-    const NAME: &str = "restarted";
-
-    fn start() -> (Own, String) {
-        // One that a killed test left may have anything in it.
-        script(&["remove", Own::NAME]).unwrap();
-        let url = script(&["start", Own::NAME]).unwrap();
-        (Own, url)
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        _ = script(&["remove", Own::NAME]);
-    }
-}
+use crate::{Own, Replica, every, is_ready, wait};
 
 #[test]
 fn a_database_that_stops_and_comes_back_costs_no_acknowledged_check_in_and_no_hand() {
-    let (_own, url) = Own::start();
-    let replicas: Vec<Replica> = (0..2).map(|_| Replica::start(&url)).collect();
+    let own = Own::start("restarted", &[]);
+    let replicas: Vec<Replica> = (0..2).map(|_| Replica::start(&own.url)).collect();
     let heartbeat = every(&replicas[0], "nightly", "1h", "1h");
     let mut acknowledged = 0;
     for replica in &replicas {
@@ -35,12 +15,10 @@ fn a_database_that_stops_and_comes_back_costs_no_acknowledged_check_in_and_no_ha
             assert_eq!(replica.checked_in(&heartbeat, ""), 200);
             acknowledged += 1;
         }
-        wait("it to be ready", || {
-            (replica.server.get("/readyz").status == 200).then_some(())
-        });
+        is_ready(replica);
     }
 
-    script(&["stop", Own::NAME, "--now"]).unwrap();
+    script(&["stop", own.name, "--now"]).unwrap();
     for replica in &replicas {
         wait("it not to be ready", || {
             let ready = replica.server.get("/readyz");
@@ -51,11 +29,9 @@ fn a_database_that_stops_and_comes_back_costs_no_acknowledged_check_in_and_no_ha
         assert_eq!(replica.server.get("/healthz").status, 200);
     }
 
-    assert_eq!(script(&["start", Own::NAME]).unwrap(), url);
+    assert_eq!(script(&["start", own.name]).unwrap(), own.url);
     for replica in &replicas {
-        wait("it to be ready again", || {
-            (replica.server.get("/readyz").status == 200).then_some(())
-        });
+        is_ready(replica);
         assert_eq!(replica.checked_in(&heartbeat, ""), 200);
         acknowledged += 1;
     }
