@@ -123,7 +123,8 @@
   const keys = { "/": () => $("[data-find]")?.select(), "?": () => $("#keys").showModal(), j: () => step(1), k: () => step(-1), a: acknowledge };
   addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat && event.key === "a") return;
-    if (event.target.closest("input, textarea, select, dialog") || !Object.hasOwn(keys, event.key)) return;
+    // A dialog just closed keeps the focus until the next frame: only an open one takes the keys.
+    if (event.target.closest("input, textarea, select, dialog[open]") || !Object.hasOwn(keys, event.key)) return;
     event.preventDefault();
     keys[event.key]();
   });
