@@ -143,8 +143,7 @@ impl EngineLoop {
     pub(crate) async fn run(mut self, app: &App) -> Result<(), &'static str> {
         let _decided = app.decided.clone().drop_guard();
         let mut batch = Vec::new();
-        // The writer ends first; what it appended last is still in the queue then.
-        while !(app.drained.is_cancelled() && self.rows.is_empty()) {
+        while self.goes_on(app) {
             self.wait(app, &mut batch).await;
             self.turn(app, &mut batch).await?;
             if self.doubtful {
@@ -156,6 +155,13 @@ impl EngineLoop {
             self.last_pass(app).await;
         }
         Ok(())
+    }
+
+    /// The writer ends first; what it appended last is still in the queue then. And whoever still decides hands that over, even
+    /// where a long turn outlasted the writer.
+    fn goes_on(&self, app: &App) -> bool {
+        let decides = app.store.is_shared() && app.standing.epoch().is_some();
+        decides || !app.drained.is_cancelled() || !self.rows.is_empty()
     }
 
     async fn wait(&mut self, app: &App, batch: &mut Vec<Arc<Row>>) {

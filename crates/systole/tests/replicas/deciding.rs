@@ -47,6 +47,45 @@ fn a_stop_hands_deciding_over_a_crash_is_taken_over_and_each_lapse_is_told_once(
     job.end();
 }
 
+/// Keeps whoever looks at incidents until the log stream of a process that stops is closed.
+const HOLD: &str = "
+    BEGIN;
+    LOCK TABLE incident IN ACCESS EXCLUSIVE MODE;
+    DO $$ BEGIN
+        FOR turn IN 1..1500 LOOP
+            EXIT WHEN EXISTS (SELECT FROM log_stream WHERE ended IS NOT NULL);
+            PERFORM pg_sleep(0.02);
+        END LOOP;
+        ASSERT EXISTS (SELECT FROM log_stream WHERE ended IS NOT NULL), 'no stream was closed';
+    END $$;
+    COMMIT";
+/// The last thing but writing states in a turn of the engine's loop.
+const LOOKS_FOR_REMINDERS: &str = "DO $$ BEGIN ASSERT EXISTS (
+    SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%c.remind_every%'
+); END $$";
+
+#[test]
+fn a_stop_in_the_middle_of_a_turn_hands_deciding_over_too() {
+    let database = postgres::database();
+    let mut replicas: Vec<Replica> = (0..2).map(|_| Replica::start(database.url())).collect();
+    let mut stopped = take_decider(&mut replicas);
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| database.carry_out(HOLD));
+        wait("the engine's loop to be held", || {
+            database.carry_out(LOOKS_FOR_REMINDERS).ok()
+        });
+        stopped.server.signal("TERM");
+        held.join().unwrap().unwrap();
+    });
+    assert_eq!(stopped.server.ended().code(), Some(0));
+    let said = stopped.server.said();
+    // A database that kept it for longer than it waits for answers has made it give the lease back before.
+    let is_handed_over = ["handed deciding over", "cannot decide"]
+        .iter()
+        .any(|words| said.contains(words));
+    assert!(is_handed_over, "{said}");
+}
+
 #[test]
 fn a_replica_held_up_for_longer_than_its_lease_tells_nothing_twice_and_takes_check_ins_again() {
     let database = postgres::database();
