@@ -45,24 +45,30 @@ pub fn run(mut options: Options) -> Result<()> {
     }
     let mut bench = Bench::new(&options.common)?;
     let mut report = Report::default();
-    for &armed in &options.armed {
-        let data = bench.seeded(&format!("armed-{armed}"), armed)?;
-        let fsync = machine::probe_fsync(bench.work())?;
-        let (server, _) = bench.start(&data)?;
-        let receiver = Receiver::start()?;
-        let url = format!("http://{}/hook", receiver.address);
-        let channel =
-            json!({"name": "receiver", "kind": "webhook", "config": {"url": url}, "default": true});
-        Client::connect(server.address)?.create("/api/v1/channels", &channel)?;
-        bench.quiet()?;
-        singles(&options, armed, fsync, &server, &receiver, &mut report)?;
-        if options.burst > 0 {
-            burst(&options, armed, &server, &receiver, &mut report)?;
-        }
-        drop(server);
-        std::fs::remove_dir_all(&data.directory).context("remove the data of a run")?;
+    let parts = options
+        .armed
+        .iter()
+        .try_for_each(|armed| with(&options, *armed, &mut bench, &mut report));
+    bench.finish(report, parts)
+}
+
+/// What `armed` heartbeats change.
+fn with(options: &Options, armed: u32, bench: &mut Bench, report: &mut Report) -> Result<()> {
+    let data = bench.seeded(&format!("armed-{armed}"), armed)?;
+    let fsync = machine::probe_fsync(bench.work())?;
+    let (server, _) = bench.start(&data)?;
+    let receiver = Receiver::start()?;
+    let url = format!("http://{}/hook", receiver.address);
+    let channel =
+        json!({"name": "receiver", "kind": "webhook", "config": {"url": url}, "default": true});
+    Client::connect(server.address)?.create("/api/v1/channels", &channel)?;
+    bench.quiet()?;
+    singles(options, armed, fsync, &server, &receiver, report)?;
+    if options.burst > 0 {
+        burst(options, armed, &server, &receiver, report)?;
     }
-    bench.finish(report)
+    drop(server);
+    std::fs::remove_dir_all(&data.directory).context("remove the data of a run")
 }
 
 /// Heartbeats that lapse one after another.

@@ -179,15 +179,18 @@ impl Bench {
         self.runs
     }
 
-    /// Says what was not ideal, prints the table, and fails if something that must hold does not.
-    pub fn finish(&self, mut report: Report) -> Result<()> {
+    /// Says what was not ideal, prints what was found until a part failed, and fails with that part, or if something that must
+    /// hold does not.
+    pub fn finish(&self, mut report: Report, parts: Result<()>) -> Result<()> {
         if self.noisy > 0 {
             report.note(format!(
                 "{} runs began while other processes used more than 12 % of the machine",
                 self.noisy
             ));
         }
-        ensure!(report.print(), "a figure that must hold does not");
+        let holds = report.print();
+        parts?;
+        ensure!(holds, "a figure that must hold does not");
         Ok(())
     }
 }

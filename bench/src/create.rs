@@ -78,7 +78,7 @@ pub fn run(mut options: Options) -> Result<()> {
     let name = format!("  made one by one on {CONNECTIONS} connections");
     report.figures(name, &single, "/s", Goal::NONE);
     report.figures("  many to a request / one by one", &ratio, "", Goal::NONE);
-    bench.finish(report)
+    bench.finish(report, Ok(()))
 }
 
 /// A period or a slot of cron in some zone, as installations have them: many alike, and many that are not.

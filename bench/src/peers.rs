@@ -148,7 +148,7 @@ pub fn run(mut options: Options) -> Result<()> {
     if options.db == Kind::Postgres {
         report.note(ON_LOOPBACK);
     }
-    bench.finish(report)
+    bench.finish(report, Ok(()))
 }
 
 fn say_of(name: &str, here: &Found, ours: &Found, report: &mut Report) {

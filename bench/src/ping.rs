@@ -119,27 +119,32 @@ fn on_postgres(options: &Options, mut bench: Bench) -> Result<()> {
         "on PostgreSQL there are the parts start and speed; `bench scale` has memory and growth"
     );
     let mut report = Report::default();
+    let parts = parts_on_postgres(options, &mut bench, &mut report);
+    report.note(ON_LOOPBACK);
+    bench.finish(report, parts)
+}
+
+fn parts_on_postgres(options: &Options, bench: &mut Bench, report: &mut Report) -> Result<()> {
     let postgres = bench.seeded_on(Kind::Postgres, "postgres", options.monitors)?;
     if options.wants(Part::Start) {
-        idle::start(options, &mut bench, &postgres, &mut report)?;
+        idle::start(options, bench, &postgres, report)?;
     }
     if options.wants(Part::Speed) {
         let sqlite = bench.seeded("sqlite", options.monitors)?;
         for replicas in [1, 2] {
-            databases::pairs(
-                options,
-                &mut bench,
-                [&sqlite, &postgres],
-                replicas,
-                &mut report,
-            )?;
+            databases::pairs(options, bench, [&sqlite, &postgres], replicas, report)?;
         }
     }
-    report.note(ON_LOOPBACK);
-    bench.finish(report)
+    Ok(())
 }
 
 fn on_sqlite(options: &Options, mut bench: Bench) -> Result<()> {
+    let mut report = Report::default();
+    let parts = parts_on_sqlite(options, &mut bench, &mut report);
+    bench.finish(report, parts)
+}
+
+fn parts_on_sqlite(options: &Options, bench: &mut Bench, report: &mut Report) -> Result<()> {
     let shim = Shim::build(bench.work())?;
     let fsync = machine::probe_fsync(bench.work())?;
     say(&format!(
@@ -148,35 +153,27 @@ fn on_sqlite(options: &Options, mut bench: Bench) -> Result<()> {
     ));
     let large = bench.seeded("large", options.monitors)?;
     let small = bench.seeded("small", options.few)?;
-    let mut report = Report::default();
     if options.wants(Part::Start) {
-        idle::start(options, &mut bench, &large, &mut report)?;
+        idle::start(options, bench, &large, report)?;
     }
     if options.wants(Part::Memory) {
-        idle::memory(&bench, &small, &large, &mut report)?;
+        idle::memory(bench, &small, &large, report)?;
     }
     if options.wants(Part::Bytes) {
-        disk::bytes(options, &mut bench, &large, &mut report)?;
+        disk::bytes(options, bench, &large, report)?;
     }
     let mut costs = speed::Measured::default();
     if options.wants(Part::Speed) || options.wants(Part::Instructions) {
-        costs = speed::pairs(options, &mut bench, &large, &shim, &mut report)?;
+        costs = speed::pairs(options, bench, &large, &shim, report)?;
     }
     if options.wants(Part::Growth) {
-        speed::growth(options, &mut bench, &small, &large, &mut report)?;
+        speed::growth(options, bench, &small, &large, report)?;
     }
     if options.wants(Part::Instructions) {
-        counted::instructions(
-            options,
-            &mut bench,
-            [&small, &large],
-            &shim,
-            &costs,
-            &mut report,
-        )?;
+        counted::instructions(options, bench, &shim, &costs, report)?;
     }
     if options.wants(Part::Fsync) {
-        disk::slow(options, &mut bench, &large, &shim, &mut report)?;
+        disk::slow(options, bench, &large, &shim, report)?;
     }
-    bench.finish(report)
+    Ok(())
 }

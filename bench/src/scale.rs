@@ -55,9 +55,10 @@ pub fn run(mut options: Options) -> Result<()> {
     }
     let mut bench = Bench::new(&options.common)?;
     let mut report = Report::default();
-    for kind in options.db.clone() {
-        on(kind, &options, &mut bench, &mut report)?;
-    }
+    let databases = &options.db;
+    let parts = databases
+        .iter()
+        .try_for_each(|kind| on(*kind, &options, &mut bench, &mut report));
     report.note(
         "start and memory are proportional to the monitors by design: every state is read at the start and kept in \
          memory, so that nothing is read for a ping. Written behind: a pass writes what the load has touched, which of \
@@ -66,7 +67,7 @@ pub fn run(mut options: Options) -> Result<()> {
     if options.db.contains(&Kind::Postgres) {
         report.note(ON_LOOPBACK);
     }
-    bench.finish(report)
+    bench.finish(report, parts)
 }
 
 fn on(kind: Kind, options: &Options, bench: &mut Bench, report: &mut Report) -> Result<()> {
