@@ -522,7 +522,7 @@ fn sqlite(
     text: Cow<'static, str>,
     values: Vec<Value>,
 ) -> Prepared<'static, Sqlite, SqliteArguments> {
-    let query = sqlx::query(AssertSqlSafe(text));
+    let query = sqlx::query(AssertSqlSafe(placed(text, |_, text| text.push('?'))));
     values.into_iter().fold(query, |query, value| match value {
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
@@ -534,12 +534,36 @@ fn postgres(
     text: Cow<'static, str>,
     values: Vec<Value>,
 ) -> Prepared<'static, Postgres, PgArguments> {
-    let query = sqlx::query(AssertSqlSafe(text));
+    let numbered = placed(text, |number, text| {
+        text.push('$');
+        text.push_str(&number.to_string());
+    });
+    let query = sqlx::query(AssertSqlSafe(numbered));
     values.into_iter().fold(query, |query, value| match value {
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
         Value::Bytes(bytes) => query.bind(bytes),
     })
+}
+
+/// Stands for the next parameter in a statement that was put together. For SQLite a number in its place would be a name, and each of
+/// some thousand names is looked up among all of them.
+const PLACE: char = '\u{1}';
+
+/// Writes each place as a database wants it, numbered from 1.
+fn placed(text: Cow<'static, str>, write: impl Fn(usize, &mut String)) -> Cow<'static, str> {
+    let mut parts = text.split(PLACE);
+    let first = parts.next().unwrap_or_default();
+    if first.len() == text.len() {
+        return text;
+    }
+    let mut written = String::with_capacity(2 * text.len());
+    written.push_str(first);
+    for (index, part) in parts.enumerate() {
+        write(index + 1, &mut written);
+        written.push_str(part);
+    }
+    Cow::Owned(written)
 }
 
 /// A statement that is put together: conditions that may be left out, lists of rows.
@@ -563,8 +587,7 @@ impl Builder {
 
     pub(crate) fn push_bind(&mut self, value: impl Bind) -> &mut Builder {
         self.values.push(value.value());
-        self.text.push('$');
-        self.text.push_str(&self.values.len().to_string());
+        self.text.push(PLACE);
         self
     }
 
@@ -590,6 +613,12 @@ impl Builder {
     }
 
     pub(crate) fn build(self) -> Query {
+        debug_assert_eq!(
+            self.text.matches(PLACE).count(),
+            self.values.len(),
+            "a parameter that was not pushed: {}",
+            self.text
+        );
         Query {
             text: Cow::Owned(self.text),
             values: self.values,
@@ -617,6 +646,26 @@ impl Values<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_are_places_in_sqlite_and_numbers_in_postgresql() {
+        let mut builder = Builder::new("INSERT INTO a (b, c) ");
+        builder.push_values([(1_i64, "x"), (2_i64, "y")], |row, (b, c)| {
+            row.push_bind(b).push_bind(c);
+        });
+        let text = builder.build().text;
+        let in_sqlite = placed(text.clone(), |_, text| text.push('?'));
+        assert_eq!(in_sqlite, "INSERT INTO a (b, c) VALUES (?, ?), (?, ?)");
+        let in_postgres = placed(text, |number, text| *text += &format!("${number}"));
+        assert_eq!(
+            in_postgres,
+            "INSERT INTO a (b, c) VALUES ($1, $2), ($3, $4)"
+        );
+        assert_eq!(
+            placed("SELECT $1".into(), |_, _| unreachable!()),
+            "SELECT $1"
+        );
+    }
 
     #[test]
     fn what_was_opened_before_a_connection_broke_is_not_trusted() {
