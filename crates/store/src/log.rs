@@ -218,11 +218,11 @@ impl Store {
 }
 
 /// Streams with something to read, with where each was read to; positions come as a JSON object. A stream of which nothing is left
-/// to read at boot is read on by those who have begun it.
+/// to read at boot is read on by those who have begun it. `CROSS JOIN` keeps SQLite from reading the whole log first.
 const TAIL: &str = "SELECT l.stream, l.seq, l.at, l.put, l.kind, l.body FROM log_stream s
     LEFT JOIN json_each($1) p ON CAST(p.key AS BIGINT) = s.stream
-    JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
-    WHERE s.folded = 0 OR p.key IS NOT NULL ORDER BY l.stream, l.seq";
+    CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.value, 0) AND l.seq <= COALESCE(p.value, 0) + $2
+    AND (s.folded = 0 OR p.key IS NOT NULL) ORDER BY l.stream, l.seq";
 
 /// The same for PostgreSQL. Where each stream was read to is known to it only while it reads, so left to itself it reads the
 /// whole log and looks then, at every turn; each stream's rows alone it finds by the key.

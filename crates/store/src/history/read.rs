@@ -168,7 +168,7 @@ impl Store {
     pub async fn history_lag(&self) -> Result<Lag, Error> {
         let row = sql::query(
             "SELECT COUNT(*), MIN(l.put) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
-             JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
+             CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
         )
         .fetch_one(self.readers())
         .await

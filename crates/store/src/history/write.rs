@@ -31,13 +31,14 @@ pub struct Written {
     pub drained: bool,
 }
 
-/// A row of the log, as history reads it.
+/// A row of the log, as history reads it before it knows how many it takes.
 struct Row {
     stream: i64,
     seq: i64,
     at: Time,
     kind: i64,
-    body: Vec<u8>,
+    checkins: usize,
+    bytes: usize,
 }
 
 /// What a batch of rows says of one monitor, in the order in which it happened.
@@ -70,9 +71,12 @@ struct ChunkRow {
 }
 
 /// From the row after what is written, at most `$1` of each stream.
-const UNWRITTEN: &str = "SELECT l.stream, l.seq, l.at, l.kind, l.body FROM log_stream s
+///
+/// Without their bodies, of which most would be read in vain. `CROSS JOIN` keeps SQLite from reading the whole log first.
+const UNWRITTEN: &str =
+    "SELECT l.stream, l.seq, l.at, l.kind, l.n, CAST(length(l.body) AS BIGINT) FROM log_stream s
     LEFT JOIN history_position p ON p.stream = s.stream
-    JOIN log l ON l.stream = s.stream AND l.seq > COALESCE(p.seq, 0) AND l.seq < $1 +
+    CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.seq, 0) AND l.seq < $1 +
     (SELECT MIN(f.seq) FROM log f WHERE f.stream = s.stream AND f.seq > COALESCE(p.seq, 0))
     ORDER BY l.stream, l.seq";
 
@@ -99,19 +103,23 @@ impl Session<'_> {
         let mut deleted = Vec::new();
         let mut reached: BTreeMap<i64, i64> = BTreeMap::new();
         let mut checkins = 0;
+        let bodies = self.bodies(&rows).await?;
         for row in &rows {
             reached.insert(row.stream, row.seq);
+            let body = bodies
+                .get(&(row.stream, row.seq))
+                .ok_or(Error::Corrupt("a row of the log is missing"))?;
             match row.kind {
                 BATCH => {
                     let position = position(row.stream, row.seq);
-                    for found in found_in(position, unpack_checkins(&row.body, row.at)?) {
+                    for found in found_in(position, unpack_checkins(body, row.at)?) {
                         let of = said.entry(found.record.monitor).or_default();
                         of.push(Said::Checkin(found));
                         checkins += 1;
                     }
                 }
                 COMMANDS => {
-                    for command in unpack_commands(&row.body)? {
+                    for command in unpack_commands(body)? {
                         command_says(command, &mut said, &mut deleted);
                     }
                 }
@@ -143,7 +151,8 @@ impl Session<'_> {
                 seq: row.get(1),
                 at: Time::from_micros(row.get(2)),
                 kind: row.get(3),
-                body: row.get(4),
+                checkins: usize::try_from(row.get::<i64>(4)).unwrap_or(0),
+                bytes: usize::try_from(row.get::<i64>(5)).unwrap_or(0),
             })
             .collect();
         let mut drained = merge(&mut rows);
@@ -151,8 +160,8 @@ impl Session<'_> {
         let mut enough = rows.len();
         for (index, row) in rows.iter().enumerate() {
             if row.kind == BATCH {
-                checkins += unpack_checkins(&row.body, row.at)?.len();
-                bytes += row.body.len();
+                checkins += row.checkins;
+                bytes += row.bytes;
             }
             if (checkins >= CHECKINS || bytes >= BYTES) && index + 1 < rows.len() {
                 (enough, drained) = (index + 1, false);
@@ -161,6 +170,33 @@ impl Session<'_> {
         }
         rows.truncate(enough);
         Ok((rows, drained))
+    }
+
+    /// The bodies of rows that follow each other in their streams, by stream and row.
+    async fn bodies(&mut self, rows: &[Row]) -> Result<BTreeMap<(i64, i64), Vec<u8>>, Error> {
+        let mut ranges: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+        for row in rows {
+            let (_, last) = ranges.entry(row.stream).or_insert((row.seq, row.seq));
+            *last = row.seq;
+        }
+        let mut bodies = BTreeMap::new();
+        for (stream, (first, last)) in ranges {
+            let found = sql::query(
+                "SELECT seq, body FROM log WHERE stream = $1 AND seq >= $2 AND seq <= $3",
+            )
+            .bind(stream)
+            .bind(first)
+            .bind(last)
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::attempted("read the log for history"))?;
+            bodies.extend(
+                found
+                    .iter()
+                    .map(|row| ((stream, row.get(0)), row.get::<Vec<u8>>(1))),
+            );
+        }
+        Ok(bodies)
     }
 
     async fn known_monitors(
