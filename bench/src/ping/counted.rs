@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::speed::Measured;
 use super::{Options, machine};
@@ -181,6 +181,12 @@ fn callgrind_run(
     })?;
     let pings = outcome.latency.count() as f64;
     let resting = at_rest * elapsed.as_secs_f64() / rest.as_secs_f64();
+    // What is written behind while the server is taken to rest makes a difference that says nothing, and would pass every goal.
+    ensure!(
+        all > resting,
+        "the server did as much at rest ({resting:.0} instructions) as under load ({all:.0}): it still wrote behind what came \
+         before, so instructions per ping are not known"
+    );
     Ok((
         (all - resting) / pings,
         outcome.elapsed.as_secs_f64() / pings,

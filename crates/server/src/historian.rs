@@ -15,8 +15,9 @@ use crate::loops::Loop;
 
 /// Between two looks at the log, at least.
 const WRITE_EVERY: Duration = Duration::from_secs(2);
-/// Writing takes no more than one part of so many of the time: check-ins have the writer the rest of it. Where much comes
-/// in, batches grow meanwhile, and each row that is written anew takes more check-ins along.
+/// A run is followed by a pause of so many times its length: check-ins have the writer meanwhile. Where much comes in, batches
+/// grow meanwhile, and each row that is written anew takes more check-ins along. Within a run, which goes on until nothing is
+/// left, they have [`BREATH`] alone.
 const SHARE: u32 = 10;
 /// Between two transactions of one run check-ins have the writer.
 const BREATH: Duration = Duration::from_millis(5);
