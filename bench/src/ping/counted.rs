@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::speed::Measured;
 use super::{Options, machine};
+use crate::api;
 use crate::bench::{Bench, Data};
 use crate::instructions::{Callgrind, Counter, INSTALL, Perf};
 use crate::load::Plan;
@@ -16,8 +17,9 @@ use crate::shim::Shim;
 const RATIO: Goal = Goal::at_most(Some(2.0), Some(1.5));
 const GROWTH: Goal = Goal::at_most(None, Some(1.1));
 
-/// Instructions per ping of the bare server, and of ours with few and with many monitors. On data that no load has touched: what
-/// the loads of other parts left to be written behind would be counted, and under valgrind it would hold every ping up.
+/// Instructions per ping of the bare server, and of ours with few and with many monitors. What is written behind belongs to the
+/// ping: it is counted until all is written. On data that no load has touched, since under valgrind what other parts left would
+/// hold every ping up.
 pub fn instructions(
     options: &Options,
     bench: &mut Bench,
@@ -47,12 +49,12 @@ fn by_perf(
 ) -> Result<()> {
     say("- instructions, counted by perf");
     let bare = process::bare(&[])?;
-    let limit = perf_run(options, bench, large, &bare)?;
+    let limit = perf_run(options, bench, large, &bare, false)?;
     bare.kill()?;
     let mut ours = [0.0; 2];
     for (data, found) in [small, large].into_iter().zip(&mut ours) {
         let (server, _) = bench.start(data)?;
-        *found = perf_run(options, bench, data, &server)?;
+        *found = perf_run(options, bench, data, &server, true)?;
     }
     report.figure(
         "instructions per durable ping / bare hyper",
@@ -66,7 +68,13 @@ fn by_perf(
     Ok(())
 }
 
-fn perf_run(options: &Options, bench: &mut Bench, data: &Data, server: &Server) -> Result<f64> {
+fn perf_run(
+    options: &Options,
+    bench: &mut Bench,
+    data: &Data,
+    server: &Server,
+    is_ours: bool,
+) -> Result<f64> {
     let plan = data.closed(server, options.conns, options.duration());
     bench.load(
         "a warm-up",
@@ -75,8 +83,10 @@ fn perf_run(options: &Options, bench: &mut Bench, data: &Data, server: &Server) 
             ..plan.clone()
         },
     )?;
+    written(server, is_ours)?;
     let perf = Perf::attach(server.pid())?;
     let outcome = bench.load("a counted run", plan)?;
+    written(server, is_ours)?;
     let (user, kernel) = perf.detach()?;
     Ok((user + kernel) / outcome.latency.count() as f64)
 }
@@ -92,7 +102,7 @@ fn by_callgrind(
     say("- instructions: perf has no counters here, so callgrind counts user mode; this is slow");
     let mut callgrind = Callgrind::new(bench.work(), "bare");
     let bare = process::bare(&callgrind.wrapper())?;
-    let (limit, slow_ping) = callgrind_run(options, bench, large, &bare, &mut callgrind)?;
+    let (limit, slow_ping) = callgrind_run(options, bench, large, &bare, false, &mut callgrind)?;
     bare.kill()?;
     // As much slower as the processor is there, so that a flush finds as many pings waiting.
     let slowness = (slow_ping / measured.bare_ping).clamp(1.0, 1_000.0);
@@ -103,7 +113,7 @@ fn by_callgrind(
         let mut callgrind = Callgrind::new(bench.work(), &data.monitors.to_string());
         let (server, _) = bench.start_with(data, &callgrind.wrapper(), &shim.environment(delay))?;
         let flushes = shim.flushes()?;
-        (ours[index], _) = callgrind_run(options, bench, data, &server, &mut callgrind)?;
+        (ours[index], _) = callgrind_run(options, bench, data, &server, true, &mut callgrind)?;
         let ratio = (options.counted + options.counted / 5) as f64
             / (shim.flushes()? - flushes).max(1) as f64;
         per_flush = ratio;
@@ -155,12 +165,21 @@ fn by_callgrind(
     Ok(())
 }
 
+/// What is written behind belongs to the pings before it; the bare server has nothing of the kind.
+fn written(server: &Server, is_ours: bool) -> Result<()> {
+    if is_ours {
+        api::all_written(std::slice::from_ref(server))?;
+    }
+    Ok(())
+}
+
 /// User instructions per ping less what the server spends at rest, and the wall time of one ping in seconds.
 fn callgrind_run(
     options: &Options,
     bench: &mut Bench,
     data: &Data,
     server: &Server,
+    is_ours: bool,
     callgrind: &mut Callgrind,
 ) -> Result<(f64, f64)> {
     let bounded = |requests| Plan {
@@ -169,7 +188,8 @@ fn callgrind_run(
     };
     callgrind.begin(server.pid())?;
     bench.load("a warm-up under valgrind", bounded(options.counted / 5))?;
-    let rest = Duration::from_secs(2);
+    written(server, is_ours)?;
+    let rest = Duration::from_secs(9);
     let (at_rest, ()) = callgrind.count(server.pid(), || {
         std::thread::sleep(rest);
         Ok(())
@@ -177,6 +197,7 @@ fn callgrind_run(
     let (all, (elapsed, outcome)) = callgrind.count(server.pid(), || {
         let started = Instant::now();
         let outcome = bench.load("a counted run under valgrind", bounded(options.counted))?;
+        written(server, is_ours)?;
         Ok((started.elapsed(), outcome))
     })?;
     let pings = outcome.latency.count() as f64;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Options;
+use crate::api;
 use crate::bench::{Bench, Data};
 use crate::load::{Pace, Plan};
 use crate::machine;
+use crate::process::Server;
 use crate::report::{Goal, Report, say};
 use crate::shim::Shim;
 
@@ -19,7 +21,8 @@ pub fn bytes(options: &Options, bench: &mut Bench, data: &Data, report: &mut Rep
     ));
     let goal = Goal::at_most(Some(2048.0), Some(1024.0));
     let (server, _) = bench.start(data)?;
-    machine::flush();
+    // What the start leaves to be written is nobody's ping.
+    settled(options, &server)?;
     let kept_before = machine::size_of(&data.directory)?;
     let device_before = machine::written_to_device(&data.directory)?;
     let process_before = machine::written_by(server.pid())?;
@@ -27,8 +30,7 @@ pub fn bytes(options: &Options, bench: &mut Bench, data: &Data, report: &mut Rep
         "the run that counts bytes",
         data.closed(&server, options.conns, options.duration()),
     )?;
-    std::thread::sleep(Duration::from_secs_f64(options.settle));
-    machine::flush();
+    settled(options, &server)?;
     let device = machine::written_to_device(&data.directory)?;
     let process = machine::written_by(server.pid())? - process_before;
     let kept = machine::size_of(&data.directory)? - kept_before;
@@ -59,6 +61,20 @@ pub fn bytes(options: &Options, bench: &mut Bench, data: &Data, report: &mut Rep
         }
     }
     report.figure("  bytes kept per ping", kept / pings, "B", Goal::NONE);
+    report.figure(
+        "  check-ins per heartbeat in that run",
+        pings / f64::from(data.monitors),
+        "",
+        Goal::NONE,
+    );
+    Ok(())
+}
+
+/// Waits until all that is written behind has reached the disk.
+fn settled(options: &Options, server: &Server) -> Result<()> {
+    api::all_written(std::slice::from_ref(server))?;
+    std::thread::sleep(Duration::from_secs_f64(options.settle));
+    machine::flush();
     Ok(())
 }
 

@@ -15,12 +15,10 @@ use crate::loops::Loop;
 
 /// Between two looks at the log, at least.
 const WRITE_EVERY: Duration = Duration::from_secs(2);
-/// A run is followed by a pause of so many times its length: check-ins have the writer meanwhile. Where much comes in, batches
-/// grow meanwhile, and each row that is written anew takes more check-ins along. Within a run, which goes on until nothing is
-/// left, they have [`BREATH`] alone.
-const SHARE: u32 = 10;
-/// Between two transactions of one run check-ins have the writer.
+/// Between two transactions check-ins have the writer: at least so long,
 const BREATH: Duration = Duration::from_millis(5);
+/// and so many times as long as one took.
+const SHARE: u32 = 3;
 /// Between two runs of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks for old history.
@@ -36,7 +34,7 @@ pub(crate) async fn history(app: &App) -> Result<(), &'static str> {
     while !app.stop.is_cancelled() {
         let begun = Instant::now();
         let written = match app.standing.epoch() {
-            Some(epoch) => write(app, epoch).await,
+            Some(epoch) => write(app, epoch, begun).await,
             None => Ok(()),
         };
         match written {
@@ -49,27 +47,42 @@ pub(crate) async fn history(app: &App) -> Result<(), &'static str> {
             }
         }
         app.loops.ran(Loop::History, app.now());
-        pause(app, WRITE_EVERY.max(begun.elapsed() * SHARE)).await;
+        pause(app, WRITE_EVERY.saturating_sub(begun.elapsed()).max(BREATH)).await;
     }
     Ok(())
 }
 
-async fn write(app: &App, epoch: i64) -> Result<(), Error> {
-    let mut read = app.now();
-    while !app.store.write_history(epoch).await?.drained {
-        if app.stop.is_cancelled() {
+/// Reads the log to its end, and does what follows of it until it is to be looked at again.
+async fn write(app: &App, epoch: i64, begun: Instant) -> Result<(), Error> {
+    let mut read;
+    loop {
+        let step = Instant::now();
+        read = app.now();
+        let written = app.store.write_history(epoch).await?;
+        if rest(app, step).await {
             return Ok(());
         }
-        // Much may be left by a former version or a long stop: that is work, not silence.
-        app.loops.ran(Loop::History, app.now());
-        pause(app, BREATH).await;
-        read = app.now();
+        if written.drained {
+            break;
+        }
     }
-    while app.store.roll_history(epoch, read).await? && !app.stop.is_cancelled() {
-        app.loops.ran(Loop::History, app.now());
-        pause(app, BREATH).await;
+    loop {
+        let step = Instant::now();
+        let is_more = app.store.fold_history(epoch).await?
+            || app.store.roll_history(epoch, read).await?
+            || app.store.drop_folded(epoch).await?;
+        if rest(app, step).await || !is_more || begun.elapsed() >= WRITE_EVERY {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// After a transaction. Answers whether the process stops.
+async fn rest(app: &App, step: Instant) -> bool {
+    // Much may be left by a former version or a long stop: that is work, not silence.
+    app.loops.ran(Loop::History, app.now());
+    pause(app, (step.elapsed() * SHARE).max(BREATH)).await;
+    app.stop.is_cancelled()
 }
 
 /// Drops rows of the log that are not needed any more, and history that is older, or more, than it may be.

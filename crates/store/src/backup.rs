@@ -20,8 +20,9 @@ use error::{failed, refused};
 use crate::db::{FILE, lock, newest_migration};
 use crate::log::BATCH;
 
-/// The migration from which on history stands in tables of its own.
+/// The migrations from which on history stands in tables of its own, and in blocks first.
 const HISTORY: i64 = 7;
+const BLOCKS: i64 = 8;
 
 /// How thoroughly a database is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +208,11 @@ async fn contents(
     identity: Identity,
 ) -> Result<Contents, BackupError> {
     // One that an older version made is looked at as it is.
+    let unfolded = if identity.version >= BLOCKS {
+        "(SELECT COALESCE(SUM(checkins), 0) FROM history_group)"
+    } else {
+        "0"
+    };
     let checkins = if identity.version >= HISTORY {
         "(SELECT COALESCE(SUM(n), 0) FROM history_chunk) + (SELECT COALESCE(SUM(l.n), 0) FROM log l
          LEFT JOIN history_position p ON p.stream = l.stream WHERE l.kind = $1 AND l.seq > COALESCE(p.seq, 0))"
@@ -215,7 +221,7 @@ async fn contents(
     };
     let counts = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT (SELECT COUNT(*) FROM monitor), (SELECT COUNT(*) FROM channel), (SELECT COUNT(*) FROM incident),
-         {checkins}, (SELECT MAX(put) FROM log)"
+         {checkins} + {unfolded}, (SELECT MAX(put) FROM log)"
     )))
     .bind(BATCH)
     .fetch_one(connection)

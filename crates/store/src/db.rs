@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use sqlx::migrate::MigrateError;
+use sqlx::{Sqlite, Transaction};
 use systole_core::time::Time;
 use tokio::sync::{MappedMutexGuard, MutexGuard};
 
@@ -58,6 +59,8 @@ enum Held<'a> {
     Embedded(MutexGuard<'a, Writer>),
     Shared(Lent),
     Appending(MappedMutexGuard<'a, Lent>),
+    /// A snapshot beside the writer: it ends by itself.
+    Reading(Transaction<'static, Sqlite>),
 }
 
 impl Store {
@@ -145,6 +148,24 @@ impl Store {
                         .map_err(Error::attempted("reach the database"))?,
                 ),
             }),
+        }
+    }
+
+    /// A session that reads as of one moment, beside whoever writes. To be ended by [`Session::end`].
+    pub(crate) async fn snapshot(&self) -> Result<Session<'_>, Error> {
+        match self.readers() {
+            Pool::Sqlite(pool) => Ok(Session {
+                held: Held::Reading(
+                    pool.begin()
+                        .await
+                        .map_err(Error::attempted("begin to read"))?,
+                ),
+            }),
+            Pool::Postgres(lender) => {
+                let mut session = lend(lender).await?;
+                session.begin_snapshot().await?;
+                Ok(session)
+            }
         }
     }
 
@@ -279,12 +300,13 @@ impl Session<'_> {
             Held::Embedded(writer) => Connection::Sqlite(&mut writer.connection),
             Held::Shared(lent) => Connection::Postgres(lent),
             Held::Appending(lent) => Connection::Postgres(lent),
+            Held::Reading(transaction) => Connection::Sqlite(transaction),
         }
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {
         match self.held {
-            Held::Embedded(_) => Dialect::Sqlite,
+            Held::Embedded(_) | Held::Reading(_) => Dialect::Sqlite,
             Held::Shared(_) | Held::Appending(_) => Dialect::Postgres,
         }
     }
@@ -294,6 +316,7 @@ impl Session<'_> {
             Held::Embedded(writer) => writer.open = open,
             Held::Shared(lent) => lent.in_transaction = open,
             Held::Appending(lent) => lent.in_transaction = open,
+            Held::Reading(_) => {}
         }
     }
 
@@ -348,7 +371,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Nothing was changed that could be kept or given up.
+    const fn only_reads(&self) -> bool {
+        matches!(self.held, Held::Reading(_))
+    }
+
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        if self.only_reads() {
+            return Ok(());
+        }
         match self.connection() {
             Connection::Postgres(lent) => lent.simple(shared::COMMIT).await,
             sqlite @ Connection::Sqlite(_) => sql::query("COMMIT").execute(sqlite).await.map(drop),
@@ -363,6 +394,9 @@ impl Session<'_> {
     /// # Errors
     /// What the database says.
     pub async fn rollback(&mut self) -> Result<(), Error> {
+        if self.only_reads() {
+            return Ok(());
+        }
         match sql::query("ROLLBACK").execute(self.connection()).await {
             Ok(_) => {}
             // SQLite rolls some failures back by itself; then there is nothing left to give up.

@@ -1,14 +1,17 @@
 //! History as people read it: written behind the log, never on the hot path.
 //!
 //! The log is made for appending and replay: one row is one group commit of whoever came in at that moment, and nothing
-//! finds the check-ins of one monitor in it. [`write`] goes through it once more, in batches, and puts each monitor's
-//! check-ins side by side, packed. Where it stands is a position per stream, committed together with what it wrote: a crash
-//! loses nothing and doubles nothing. [`read`] adds what is not written yet from the log. [`rolled`] makes hours and days of
-//! it, [`forget`] drops what is old.
+//! finds the check-ins of one monitor in it. [`write`] goes through it once more, in batches, and puts each group of monitors' check-ins
+//! into a block. Where it stands is a position per stream, committed together with what it wrote: a crash loses nothing and
+//! doubles nothing. [`fold`] puts what the blocks say of a monitor behind its others, packed in chunks, for many at once.
+//! [`read`] adds what is not there yet from blocks and log. [`rolled`] makes hours and days of it, [`forget`] drops what is old.
 
+mod block;
 mod chunk;
 mod facts;
+pub mod fold;
 pub mod forget;
+mod groups;
 pub mod read;
 pub mod rolled;
 mod rollups;

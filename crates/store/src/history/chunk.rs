@@ -78,6 +78,11 @@ impl ChunkPacker {
         }
     }
 
+    /// A number before the next check-in.
+    pub(super) fn number(&mut self, n: u64) {
+        self.packer.varint(n);
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.packer.0.len() >= FULL
     }
@@ -175,16 +180,44 @@ fn more(found: &FoundCheckin, status: Option<u8>) -> u8 {
 
 /// The check-ins of a chunk, the oldest first.
 pub(super) fn unpack(monitor: MonitorId, body: &[u8]) -> Result<Vec<FoundCheckin>, Error> {
-    let mut unpacker = Unpacker(body);
-    if unpacker.byte()? != VERSION {
-        return Err(Error::Corrupt("history has an unknown version"));
-    }
-    let mut context = Context::new();
+    let mut unpacker = ChunkUnpacker::new(body)?;
     let mut found = Vec::new();
     while !unpacker.is_empty() {
-        found.push(one(monitor, &mut unpacker, &mut context)?);
+        found.push(unpacker.checkin(monitor)?);
     }
     Ok(found)
+}
+
+/// Reads what [`ChunkPacker`] packed, one after the other.
+pub(super) struct ChunkUnpacker<'a> {
+    unpacker: Unpacker<'a>,
+    context: Context,
+}
+
+impl<'a> ChunkUnpacker<'a> {
+    pub(super) fn new(body: &'a [u8]) -> Result<ChunkUnpacker<'a>, Error> {
+        let mut unpacker = Unpacker(body);
+        if unpacker.byte()? != VERSION {
+            return Err(Error::Corrupt("history has an unknown version"));
+        }
+        Ok(ChunkUnpacker {
+            unpacker,
+            context: Context::new(),
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.unpacker.is_empty()
+    }
+
+    /// The number before the next check-in.
+    pub(super) fn number(&mut self) -> Result<u32, Error> {
+        self.unpacker.small()
+    }
+
+    pub(super) fn checkin(&mut self, monitor: MonitorId) -> Result<FoundCheckin, Error> {
+        one(monitor, &mut self.unpacker, &mut self.context)
+    }
 }
 
 fn one(

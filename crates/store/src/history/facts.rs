@@ -11,7 +11,7 @@ use systole_core::time::Time;
 use super::FoundCheckin;
 use super::chunk::unpack;
 use super::write::{id, list};
-use crate::{Error, Store, sql};
+use crate::{Error, Session, sql};
 
 /// Where an incident stands while its events are read.
 struct Story {
@@ -27,19 +27,19 @@ pub(super) fn heard(found: &FoundCheckin) -> Heard {
     }
 }
 
-impl Store {
-    /// What is written about `monitors` in `period`. `unwritten` are check-ins that are not written yet.
+impl Session<'_> {
+    /// What is known about `monitors` in `period`: from their chunks, and from `unfolded`, which are not in these yet.
     pub(super) async fn facts(
-        &self,
+        &mut self,
         monitors: &[MonitorId],
         period: Reach,
-        unwritten: &[FoundCheckin],
+        unfolded: &[FoundCheckin],
     ) -> Result<BTreeMap<MonitorId, Facts>, Error> {
         let mut facts: BTreeMap<MonitorId, Facts> = monitors
             .iter()
             .map(|monitor| (*monitor, Facts::default()))
             .collect();
-        for found in unwritten {
+        for found in unfolded {
             if let Some(facts) = facts.get_mut(&found.record.monitor) {
                 facts.heard.push(heard(found));
             }
@@ -57,7 +57,7 @@ impl Store {
 
     /// Check-ins, with those of the chunk before, and the time before the very first.
     async fn heard(
-        &self,
+        &mut self,
         ids: &str,
         period: Reach,
         facts: &mut BTreeMap<MonitorId, Facts>,
@@ -70,7 +70,7 @@ impl Store {
         .bind(ids)
         .bind(period.from.as_micros())
         .bind(period.until.as_micros())
-        .fetch_all(self.readers())
+        .fetch_all(self.connection())
         .await
         .map_err(Error::attempted("read history to roll it up"))?;
         let mut oldest: BTreeMap<MonitorId, i64> = BTreeMap::new();
@@ -97,7 +97,7 @@ impl Store {
     }
 
     async fn paused(
-        &self,
+        &mut self,
         ids: &str,
         period: Reach,
         facts: &mut BTreeMap<MonitorId, Facts>,
@@ -109,7 +109,7 @@ impl Store {
         .bind(ids)
         .bind(period.from.as_micros())
         .bind(period.until.as_micros())
-        .fetch_all(self.readers())
+        .fetch_all(self.connection())
         .await
         .map_err(Error::attempted("read when monitors were paused"))?;
         for row in &rows {
@@ -134,7 +134,7 @@ impl Store {
 
     /// What incidents tell: while one is open it is down.
     async fn told(
-        &self,
+        &mut self,
         ids: &str,
         period: Reach,
         facts: &mut BTreeMap<MonitorId, Facts>,
@@ -148,7 +148,7 @@ impl Store {
         )
         .bind(ids)
         .bind(period.from.as_micros())
-        .fetch_all(self.readers())
+        .fetch_all(self.connection())
         .await
         .map_err(Error::attempted("read incidents to roll them up"))?;
         let mut stories: BTreeMap<MonitorId, Story> = BTreeMap::new();
@@ -198,11 +198,11 @@ impl Store {
         Ok(())
     }
 
-    async fn outages_in(&self, period: Reach) -> Result<Vec<Reach>, Error> {
+    async fn outages_in(&mut self, period: Reach) -> Result<Vec<Reach>, Error> {
         let rows = sql::query("SELECT g0, g1 FROM outage WHERE g1 > $1 AND g0 < $2")
             .bind(period.from.as_micros())
             .bind(period.until.as_micros())
-            .fetch_all(self.readers())
+            .fetch_all(self.connection())
             .await
             .map_err(Error::attempted("read outages to roll them up"))?;
         let reach = |row: &sql::Row| Reach {

@@ -28,7 +28,7 @@ pub struct Keep {
 /// How large history is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryBytes {
-    /// Check-ins.
+    /// Check-ins, those that are not folded yet included.
     pub checkins: u64,
     /// Hours.
     pub hours: u64,
@@ -200,12 +200,13 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn history_bytes(&self) -> Result<HistoryBytes, Error> {
-        let mut bytes = [0; 3];
-        for (bytes, table) in
-            bytes
-                .iter_mut()
-                .zip(["history_chunk", "history_hours", "history_days"])
-        {
+        let mut bytes = [0; 4];
+        for (bytes, table) in bytes.iter_mut().zip([
+            "history_chunk",
+            "history_block",
+            "history_hours",
+            "history_days",
+        ]) {
             let row = sql::query(match self.dialect() {
                 Dialect::Sqlite => format!(
                     "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE aggregate = TRUE
@@ -218,7 +219,8 @@ impl Store {
             .map_err(Error::attempted("measure history"))?;
             *bytes = row.get::<i64>(0).cast_unsigned();
         }
-        let [checkins, hours, days] = bytes;
+        let [folded, blocks, hours, days] = bytes;
+        let checkins = folded + blocks;
         Ok(HistoryBytes {
             checkins,
             hours,

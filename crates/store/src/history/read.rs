@@ -1,16 +1,17 @@
-//! Reading a monitor's check-ins: what is written, and what of the log is not written yet. No gap, no double.
-
-use std::collections::BTreeSet;
+//! Reading a monitor's check-ins: its chunks, what is not folded into them yet, and what of the log is not written yet; all as
+//! of one moment, so there is no gap and no double.
 
 use systole_core::engine::MonitorId;
+use systole_core::history::OpenRuns;
 use systole_core::time::Time;
 
+use super::block::{group_of, unpack as unpack_block};
 use super::chunk::{unpack, unpack_open};
 use super::write::{found_in, position};
 use super::{FoundCheckin, Place};
 use crate::log::BATCH;
 use crate::record::unpack_checkins;
-use crate::{Error, Store, sql};
+use crate::{Error, Session, Store, sql};
 
 /// Chunks that are read at once.
 const CHUNKS: i64 = 3;
@@ -37,128 +38,9 @@ impl Store {
         before: Option<Place>,
         limit: usize,
     ) -> Result<Vec<FoundCheckin>, Error> {
-        let is_wanted = |found: &FoundCheckin| before.is_none_or(|before| found.place() < before);
-        // The log first: what is written meanwhile is then found twice, and never missed.
-        let mut found = self.unwritten_checkins(monitor).await?;
-        found.retain(is_wanted);
-        let known: BTreeSet<Place> = found.iter().map(FoundCheckin::place).collect();
-        let mut next = i64::MAX;
-        loop {
-            let rows = sql::query(
-                "SELECT first, until_at, body FROM history_chunk WHERE monitor_id = $1 AND first < $2 AND from_at <= $3
-                 ORDER BY first DESC LIMIT $4",
-            )
-            .bind(i64::from(monitor))
-            .bind(next)
-            .bind(before.map_or(Time::NEVER, |before| before.at).as_micros())
-            .bind(CHUNKS)
-            .fetch_all(self.readers())
-            .await
-            .map_err(Error::attempted("read history"))?;
-            let Some(oldest) = rows.last() else {
-                break;
-            };
-            let (first, until) = (oldest.get::<i64>(0), Time::from_micros(oldest.get(1)));
-            for row in &rows {
-                let chunk = unpack(monitor, row.get(2))?;
-                let new = chunk
-                    .into_iter()
-                    .filter(|found| is_wanted(found) && !known.contains(&found.place()));
-                found.extend(new);
-            }
-            next = first;
-            found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
-            // No older chunk reaches further than this one.
-            if limit
-                .checked_sub(1)
-                .is_none_or(|last| found.get(last).is_some_and(|last| last.place().at > until))
-            {
-                break;
-            }
-        }
-        found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
-        found.truncate(limit);
-        Ok(found)
-    }
-
-    /// Those that stand in the log alone, oldest first.
-    pub(super) async fn unwritten_checkins(
-        &self,
-        monitor: MonitorId,
-    ) -> Result<Vec<FoundCheckin>, Error> {
-        let attempted = || Error::attempted("read check-ins from the log");
-        let streams = sql::query(
-            "SELECT s.stream, COALESCE(p.seq, 0) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
-             WHERE s.stream > 0 AND (SELECT MAX(l.seq) FROM log l WHERE l.stream = s.stream) > COALESCE(p.seq, 0)",
-        )
-        .fetch_all(self.readers())
-        .await
-        .map_err(attempted())?;
-        let mut found: Vec<FoundCheckin> = Vec::new();
-        for row in streams {
-            let (stream, mut reached): (i64, i64) = (row.get(0), row.get(1));
-            loop {
-                let rows = sql::query(
-                    "SELECT seq, at, body FROM log WHERE stream = $1 AND seq > $2 AND kind = $3 ORDER BY seq LIMIT $4",
-                )
-                .bind(stream)
-                .bind(reached)
-                .bind(BATCH)
-                .bind(ROWS)
-                .fetch_all(self.readers())
-                .await
-                .map_err(attempted())?;
-                for row in &rows {
-                    reached = row.get(0);
-                    let records = unpack_checkins(row.get(2), Time::from_micros(row.get(1)))?;
-                    let of = found_in(position(stream, reached), records);
-                    found.extend(
-                        of.into_iter()
-                            .filter(|found| found.record.monitor == monitor),
-                    );
-                }
-                if rows.len() < usize::try_from(ROWS).unwrap_or(usize::MAX) {
-                    break;
-                }
-            }
-        }
-        if found.is_empty() {
-            return Ok(found);
-        }
-        found.sort_by_key(FoundCheckin::place);
-        self.pair(monitor, found).await
-    }
-
-    /// Leaves out what is written by now, and says of the rest how long runs took, from the runs that were open then.
-    async fn pair(
-        &self,
-        monitor: MonitorId,
-        mut found: Vec<FoundCheckin>,
-    ) -> Result<Vec<FoundCheckin>, Error> {
-        // Both as of one moment.
-        let rows = sql::query(
-            "SELECT p.stream, p.seq, c.open_runs FROM history_position p LEFT JOIN history_chunk c ON c.monitor_id = $1
-             AND c.first = (SELECT MAX(h.first) FROM history_chunk h WHERE h.monitor_id = $1)",
-        )
-        .bind(i64::from(monitor))
-        .fetch_all(self.readers())
-        .await
-        .map_err(Error::attempted("read which runs are open"))?;
-        for row in &rows {
-            let written = position(row.get(0), row.get(1));
-            found.retain(|found| {
-                found.position.stream() != written.stream() || found.position > written
-            });
-        }
-        let open = rows.first().and_then(|row| row.get::<Option<Vec<u8>>>(2));
-        let mut runs = unpack_open(&open.unwrap_or_default())?;
-        for found in &mut found {
-            let checkin = found.record.checkin;
-            found.duration = runs
-                .checkin(checkin)
-                .map(|started| checkin.at.since(started));
-        }
-        Ok(found)
+        let mut session = self.snapshot().await?;
+        let found = session.checkins(monitor, before, limit).await;
+        session.end(found).await
     }
 
     /// How far history is behind the log.
@@ -177,5 +59,142 @@ impl Store {
             rows: row.get(0),
             oldest: row.get::<Option<i64>>(1).map(Time::from_micros),
         })
+    }
+}
+
+impl Session<'_> {
+    async fn checkins(
+        &mut self,
+        monitor: MonitorId,
+        before: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<FoundCheckin>, Error> {
+        let is_wanted = |found: &FoundCheckin| before.is_none_or(|before| found.place() < before);
+        let mut found = self.unfolded(monitor).await?;
+        found.retain(is_wanted);
+        let mut next = i64::MAX;
+        loop {
+            let rows = sql::query(
+                "SELECT first, until_at, body FROM history_chunk WHERE monitor_id = $1 AND first < $2 AND from_at <= $3
+                 ORDER BY first DESC LIMIT $4",
+            )
+            .bind(i64::from(monitor))
+            .bind(next)
+            .bind(before.map_or(Time::NEVER, |before| before.at).as_micros())
+            .bind(CHUNKS)
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::attempted("read history"))?;
+            let Some(oldest) = rows.last() else {
+                break;
+            };
+            let (first, until) = (oldest.get::<i64>(0), Time::from_micros(oldest.get(1)));
+            for row in &rows {
+                let chunk = unpack(monitor, row.get(2))?;
+                found.extend(chunk.into_iter().filter(is_wanted));
+            }
+            next = first;
+            found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
+            // No older chunk reaches further than this one.
+            if limit
+                .checked_sub(1)
+                .is_none_or(|last| found.get(last).is_some_and(|last| last.place().at > until))
+            {
+                break;
+            }
+        }
+        found.sort_unstable_by_key(|found| std::cmp::Reverse(found.place()));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Those that are not in its chunks yet, in the order in which they go there: from blocks, then from the log.
+    pub(super) async fn unfolded(
+        &mut self,
+        monitor: MonitorId,
+    ) -> Result<Vec<FoundCheckin>, Error> {
+        let mut found = self.in_blocks(monitor).await?;
+        let mut unwritten = self.in_log(monitor).await?;
+        unwritten.sort_by_key(FoundCheckin::place);
+        found.extend(unwritten);
+        if found.is_empty() {
+            return Ok(found);
+        }
+        // How long runs took follows from those that were open when the last chunk was written.
+        let newest = sql::query(
+            "SELECT open_runs FROM history_chunk WHERE monitor_id = $1 ORDER BY first DESC LIMIT 1",
+        )
+        .bind(i64::from(monitor))
+        .fetch_optional(self.connection())
+        .await
+        .map_err(Error::attempted("read which runs are open"))?;
+        let mut runs = match &newest {
+            Some(row) => unpack_open(row.get(0))?,
+            None => OpenRuns::default(),
+        };
+        for found in &mut found {
+            let checkin = found.record.checkin;
+            found.duration = runs
+                .checkin(checkin)
+                .map(|started| checkin.at.since(started));
+        }
+        Ok(found)
+    }
+
+    async fn in_blocks(&mut self, monitor: MonitorId) -> Result<Vec<FoundCheckin>, Error> {
+        let id = group_of(monitor);
+        let Some(group) = self.group(id).await? else {
+            return Ok(Vec::new());
+        };
+        if group.blocks == 0 {
+            return Ok(Vec::new());
+        }
+        let from = group.since.max(group.folded_for(monitor) + 1);
+        let newest = self.newest_batch().await?;
+        let mut found = Vec::new();
+        for body in self.blocks(id, from, newest).await? {
+            found.extend(unpack_block(id, &body, &(monitor..=monitor))?);
+        }
+        Ok(found)
+    }
+
+    async fn in_log(&mut self, monitor: MonitorId) -> Result<Vec<FoundCheckin>, Error> {
+        let attempted = || Error::attempted("read check-ins from the log");
+        let streams = sql::query(
+            "SELECT s.stream, COALESCE(p.seq, 0) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
+             WHERE s.stream > 0 AND (SELECT MAX(l.seq) FROM log l WHERE l.stream = s.stream) > COALESCE(p.seq, 0)",
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(attempted())?;
+        let mut found: Vec<FoundCheckin> = Vec::new();
+        for row in streams {
+            let (stream, mut reached): (i64, i64) = (row.get(0), row.get(1));
+            loop {
+                let rows = sql::query(
+                    "SELECT seq, at, body FROM log WHERE stream = $1 AND seq > $2 AND kind = $3 ORDER BY seq LIMIT $4",
+                )
+                .bind(stream)
+                .bind(reached)
+                .bind(BATCH)
+                .bind(ROWS)
+                .fetch_all(self.connection())
+                .await
+                .map_err(attempted())?;
+                for row in &rows {
+                    reached = row.get(0);
+                    let records = unpack_checkins(row.get(2), Time::from_micros(row.get(1)))?;
+                    let of = found_in(position(stream, reached), records);
+                    found.extend(
+                        of.into_iter()
+                            .filter(|found| found.record.monitor == monitor),
+                    );
+                }
+                if rows.len() < usize::try_from(ROWS).unwrap_or(usize::MAX) {
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 }

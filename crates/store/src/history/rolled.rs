@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use systole_core::engine::MonitorId;
-use systole_core::history::{DAY, HOUR, Reach, Rollup, rollup};
+use systole_core::history::{DAY, Facts, HOUR, Reach, Rollup, rollup};
 use systole_core::time::{Span, Time};
 
 use super::rollups::{Rollups, pack, unpack};
@@ -50,8 +50,12 @@ pub struct Period {
 /// How far rollups have come.
 #[derive(Clone, Copy)]
 struct Rolled {
+    /// The hours before that are rolled up.
     until: Time,
+    /// As the events up to this one tell them.
     event: i64,
+    /// Of the next hour the monitors up to this one are; `None` where it is not begun.
+    monitor: Option<i64>,
 }
 
 /// The beginning of the period of `length` that `at` lies in.
@@ -74,8 +78,9 @@ fn row_of(day: i64) -> (i64, u8) {
 }
 
 impl Store {
-    /// Rolls up the next hour that is over at `read`, up to which the log was written into history, as the holder of
-    /// `epoch`; before that, hours of which something was decided since. Answers whether there is more to do.
+    /// Goes one step on with the next hour that is over at `read`, up to which the log was written into history, as the holder of
+    /// `epoch`: folds what waits of it, then makes hours anew of which something was decided since, then rolls up some monitors.
+    /// Answers whether there is more to do.
     ///
     /// # Errors
     /// [`Error::Fenced`] when another process has taken over. Done again it makes the same.
@@ -87,36 +92,60 @@ impl Store {
         if next + SETTLED > read {
             return Ok(false);
         }
+        if self.fold_before(epoch, next).await? {
+            return Ok(true);
+        }
+        let Some(after) = rolled.monitor else {
+            self.begin_hour(epoch, rolled).await?;
+            return Ok(true);
+        };
+        let monitors = self.monitors_after(after).await?;
+        let Some(last) = monitors.last() else {
+            let event = rolled.event;
+            let whole = Rolled {
+                until: next,
+                event,
+                monitor: None,
+            };
+            self.set_rolled(epoch, whole).await?;
+            return Ok(next + HOUR + SETTLED <= read);
+        };
+        let reached = Rolled {
+            monitor: Some(i64::from(*last)),
+            ..rolled
+        };
+        self.roll_hour(epoch, &monitors, rolled.until, Some(reached))
+            .await?;
+        Ok(true)
+    }
+
+    /// What was decided late first: an event after this is found by the next hour.
+    async fn begin_hour(&self, epoch: i64, rolled: Rolled) -> Result<(), Error> {
         let event = self.newest_event().await?;
         for (monitor, since) in self.decided_late(rolled, event).await? {
             let mut hour = floor(since, HOUR);
             while hour < rolled.until {
-                self.roll_hour(epoch, &[monitor], hour).await?;
+                self.roll_hour(epoch, &[monitor], hour, None).await?;
                 hour = hour + HOUR;
             }
         }
-        let mut after = 0;
-        loop {
-            let monitors = self.monitors_after(after).await?;
-            let Some(last) = monitors.last() else {
-                break;
-            };
-            after = i64::from(*last);
-            self.roll_hour(epoch, &monitors, rolled.until).await?;
-        }
-        self.set_rolled(epoch, Rolled { until: next, event })
-            .await?;
-        Ok(next + HOUR + SETTLED <= read)
+        let begun = Rolled {
+            event,
+            monitor: Some(0),
+            ..rolled
+        };
+        self.set_rolled(epoch, begun).await
     }
 
     async fn rolled(&self) -> Result<Option<Rolled>, Error> {
-        let row = sql::query("SELECT until_at, event FROM history_rolled WHERE id = 1")
+        let row = sql::query("SELECT until_at, event, monitor FROM history_rolled WHERE id = 1")
             .fetch_optional(self.readers())
             .await
             .map_err(Error::attempted("read how far rollups have come"))?;
         Ok(row.map(|row| Rolled {
             until: Time::from_micros(row.get(0)),
             event: row.get(1),
+            monitor: row.get(2),
         }))
     }
 
@@ -130,13 +159,17 @@ impl Store {
         if let Some(rolled) = self.rolled().await? {
             return Ok(Some(rolled));
         }
-        let row = sql::query("SELECT MIN(from_at) FROM history_chunk")
-            .fetch_one(self.readers())
-            .await
-            .map_err(Error::attempted("look for the first check-in"))?;
-        Ok(row.get::<Option<i64>>(0).map(|first| Rolled {
+        let row = sql::query(
+            "SELECT (SELECT MIN(from_at) FROM history_chunk), (SELECT MIN(from_at) FROM history_group WHERE blocks > 0)",
+        )
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("look for the first check-in"))?;
+        let first = [row.get::<Option<i64>>(0), row.get(1)];
+        Ok(first.into_iter().flatten().min().map(|first| Rolled {
             until: floor(Time::from_micros(first), HOUR),
             event: 0,
+            monitor: None,
         }))
     }
 
@@ -144,16 +177,8 @@ impl Store {
         let mut session = self.session().await?;
         session.begin().await?;
         fence(&mut session, epoch).await?;
-        let done = sql::query(
-            "INSERT INTO history_rolled (id, until_at, event) VALUES (1, $1, $2)
-             ON CONFLICT (id) DO UPDATE SET until_at = excluded.until_at, event = excluded.event",
-        )
-        .bind(rolled.until.as_micros())
-        .bind(rolled.event)
-        .execute(session.connection())
-        .await
-        .map_err(Error::attempted("write how far rollups have come"));
-        session.end(done).await.map(drop)
+        let done = session.set_rolled(rolled).await;
+        session.end(done).await
     }
 
     async fn newest_event(&self) -> Result<i64, Error> {
@@ -195,12 +220,22 @@ impl Store {
         rows.iter().map(|row| id(row.get(0))).collect()
     }
 
-    async fn roll_hour(&self, epoch: i64, monitors: &[MonitorId], hour: Time) -> Result<(), Error> {
+    /// An hour of these monitors, and with it how far rollups have come.
+    async fn roll_hour(
+        &self,
+        epoch: i64,
+        monitors: &[MonitorId],
+        hour: Time,
+        reached: Option<Rolled>,
+    ) -> Result<(), Error> {
         let period = Reach {
             from: hour,
             until: hour + HOUR,
         };
-        let facts = self.facts(monitors, period, &[]).await?;
+        let mut session = self.snapshot().await?;
+        let facts = session.facts(monitors, period, &[]).await;
+        let facts = session.end(facts).await?;
+        drop(session);
         let rolled: BTreeMap<MonitorId, Rollup> = facts
             .iter()
             .map(|(monitor, facts)| (*monitor, rollup(period, facts)))
@@ -209,7 +244,14 @@ impl Store {
         session.relaxed().await?;
         session.begin().await?;
         fence(&mut session, epoch).await?;
-        let done = session.write_rollups(hour, &rolled).await;
+        let done = async {
+            session.write_rollups(hour, &rolled).await?;
+            match reached {
+                Some(reached) => session.set_rolled(reached).await,
+                None => Ok(()),
+            }
+        }
+        .await;
         session.end(done).await
     }
 
@@ -239,12 +281,13 @@ impl Store {
         };
         let mut hours = self.hours(monitor, hours_from, rolled).await?;
         let live = rolled.max(from);
-        let unwritten = self.unwritten_checkins(monitor).await?;
         let reach = Reach {
             from: live,
             until: now,
         };
-        let facts = self.facts(&[monitor], reach, &unwritten).await?;
+        let mut session = self.snapshot().await?;
+        let facts = session.facts_until_now(monitor, reach).await;
+        let facts = session.end(facts).await?;
         let facts = facts.get(&monitor).cloned().unwrap_or_default();
         let mut start = live;
         while start < now {
@@ -340,6 +383,29 @@ impl Store {
 }
 
 impl Session<'_> {
+    async fn facts_until_now(
+        &mut self,
+        monitor: MonitorId,
+        reach: Reach,
+    ) -> Result<BTreeMap<MonitorId, Facts>, Error> {
+        let unfolded = self.unfolded(monitor).await?;
+        self.facts(&[monitor], reach, &unfolded).await
+    }
+
+    async fn set_rolled(&mut self, rolled: Rolled) -> Result<(), Error> {
+        sql::query(
+            "INSERT INTO history_rolled (id, until_at, event, monitor) VALUES (1, $1, $2, $3)
+             ON CONFLICT (id) DO UPDATE SET until_at = excluded.until_at, event = excluded.event, monitor = excluded.monitor",
+        )
+        .bind(rolled.until.as_micros())
+        .bind(rolled.event)
+        .bind(rolled.monitor)
+        .execute(self.connection())
+        .await
+        .map_err(Error::attempted("write how far rollups have come"))?;
+        Ok(())
+    }
+
     /// An hour of these monitors, and with it their day.
     async fn write_rollups(
         &mut self,

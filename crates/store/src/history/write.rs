@@ -1,26 +1,27 @@
 //! Writing: from the log, in batches, with the position in the same transaction.
+//!
+//! What a batch says is read and packed before the writer is asked for, so that check-ins wait for its rows alone. It stands
+//! in blocks by group until it is folded ([`super::fold`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use systole_core::engine::{Action, Command, MonitorId, Position};
-use systole_core::heartbeat::Signal;
-use systole_core::history::OpenRuns;
 use systole_core::time::Time;
 
 use super::FoundCheckin;
-use super::chunk::{ChunkPacker, FULL, pack_open, unpack, unpack_open};
+use super::block::{group_of, pack, place};
 use crate::lease::fence;
 use crate::log::{BATCH, COMMANDS};
 use crate::record::{CheckinRecord, unpack_checkins, unpack_commands};
 use crate::{Error, Session, Store, sql};
 
-/// Rows of each stream that one transaction reads.
-const ROWS: i64 = 200;
-/// A transaction ends with the row that brings it to so many check-ins or bytes: whoever appends waits for it.
-const CHECKINS: usize = 1_000;
-const BYTES: usize = 1 << 20;
-/// Chunks of one statement.
-const CHUNKS: usize = 500;
+/// Rows of each stream that are looked at for one batch.
+const ROWS: i64 = 1_000;
+/// A batch ends with the row that brings it to so many check-ins or bytes: whoever appends waits for it.
+const CHECKINS: usize = 20_000;
+const BYTES: usize = 4 << 20;
+/// Rows of one statement.
+const INSERTED: usize = 500;
 
 /// What one transaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,33 +42,47 @@ struct Row {
     bytes: usize,
 }
 
-/// What a batch of rows says of one monitor, in the order in which it happened.
+/// What has to do with pauses.
+#[derive(Clone, Copy)]
 enum Said {
-    Checkin(FoundCheckin),
     Paused(Time),
     Resumed(Time),
+    Checkin(Time),
 }
 
-/// The newest chunk of a monitor, and what it becomes.
-struct Open {
-    first: i64,
-    n: i64,
-    until: Time,
-    runs: OpenRuns,
-    /// None where it is full.
-    checkins: Option<Vec<FoundCheckin>>,
-}
-
-/// A row of `history_chunk`.
-struct ChunkRow {
-    monitor: MonitorId,
-    first: i64,
-    n: i64,
-    failures: i64,
+/// What they say of one group.
+struct Block {
+    group: i64,
+    checkins: usize,
     from: Time,
-    until: Time,
-    open_runs: Vec<u8>,
     body: Vec<u8>,
+}
+
+impl Block {
+    fn of(group: i64, mut all: Vec<FoundCheckin>) -> Block {
+        // Those of one monitor stay as they happened.
+        all.sort_by_key(|found| found.record.monitor);
+        let times = all.iter().map(|found| found.record.checkin.at);
+        Block {
+            group,
+            checkins: all.len(),
+            from: times.min().unwrap_or(Time::NEVER),
+            body: pack(group, &all),
+        }
+    }
+}
+
+/// What the next rows of the log say.
+struct Batch {
+    /// Its number.
+    number: i64,
+    blocks: Vec<Block>,
+    /// Of monitors that are paused or become so, in the order in which it happened.
+    pauses: Vec<(MonitorId, Said)>,
+    deleted: Vec<MonitorId>,
+    /// How far it goes, per stream.
+    reached: BTreeMap<i64, i64>,
+    written: Written,
 }
 
 /// From the row after what is written, at most `$1` of each stream.
@@ -86,26 +101,44 @@ impl Store {
     /// # Errors
     /// [`Error::Fenced`] when another process has taken over; after anything else the batch is written by the next call, once.
     pub async fn write_history(&self, epoch: i64) -> Result<Written, Error> {
+        let mut reading = self.snapshot().await?;
+        let read = reading.next_batch().await;
+        let batch = reading.end(read).await?;
+        drop(reading);
+        if batch.reached.is_empty() {
+            return Ok(batch.written);
+        }
         let mut session = self.session().await?;
         // What a crash takes along is written again: the log still has it.
         session.relaxed().await?;
         session.begin().await?;
         fence(&mut session, epoch).await?;
-        let written = session.write_history().await;
-        session.end(written).await
+        let done = session.write_batch(&batch).await;
+        session.end(done).await?;
+        Ok(batch.written)
     }
 }
 
 impl Session<'_> {
-    async fn write_history(&mut self) -> Result<Written, Error> {
+    async fn next_batch(&mut self) -> Result<Batch, Error> {
         let (rows, drained) = self.unwritten().await?;
-        let mut said: BTreeMap<MonitorId, Vec<Said>> = BTreeMap::new();
-        let mut deleted = Vec::new();
-        let mut reached: BTreeMap<i64, i64> = BTreeMap::new();
-        let mut checkins = 0;
         let bodies = self.bodies(&rows).await?;
+        let paused = self.paused_monitors().await?;
+        let mut batch = Batch {
+            number: self.newest_batch().await? + 1,
+            blocks: Vec::new(),
+            pauses: Vec::new(),
+            deleted: Vec::new(),
+            reached: BTreeMap::new(),
+            written: Written {
+                checkins: 0,
+                drained,
+            },
+        };
+        let mut concerned = paused;
+        let mut groups: BTreeMap<i64, Vec<FoundCheckin>> = BTreeMap::new();
         for row in &rows {
-            reached.insert(row.stream, row.seq);
+            batch.reached.insert(row.stream, row.seq);
             let body = bodies
                 .get(&(row.stream, row.seq))
                 .ok_or(Error::Corrupt("a row of the log is missing"))?;
@@ -113,28 +146,26 @@ impl Session<'_> {
                 BATCH => {
                     let position = position(row.stream, row.seq);
                     for found in found_in(position, unpack_checkins(body, row.at)?) {
-                        let of = said.entry(found.record.monitor).or_default();
-                        of.push(Said::Checkin(found));
-                        checkins += 1;
+                        let monitor = found.record.monitor;
+                        if concerned.contains(&monitor) {
+                            let said = Said::Checkin(found.record.checkin.at);
+                            batch.pauses.push((monitor, said));
+                        }
+                        groups.entry(group_of(monitor)).or_default().push(found);
+                        batch.written.checkins += 1;
                     }
                 }
                 COMMANDS => {
                     for command in unpack_commands(body)? {
-                        command_says(command, &mut said, &mut deleted);
+                        command_says(&command, &mut concerned, &mut batch);
                     }
                 }
                 _ => {}
             }
         }
-        self.forget_deleted(&deleted).await?;
-        let known = self.known_monitors(said.keys().copied()).await?;
-        // One that was deleted since has no history to go to.
-        said.retain(|monitor, _| known.contains(monitor));
-        let open = self.open_chunks(said.keys().copied()).await?;
-        self.pauses(&said).await?;
-        self.write_chunks(said, open).await?;
-        self.move_position(&reached).await?;
-        Ok(Written { checkins, drained })
+        let blocks = groups.into_iter();
+        batch.blocks = blocks.map(|(group, all)| Block::of(group, all)).collect();
+        Ok(batch)
     }
 
     /// The rows of the next batch, in the order in which they happened, and whether nothing comes after them.
@@ -199,142 +230,115 @@ impl Session<'_> {
         Ok(bodies)
     }
 
-    async fn known_monitors(
-        &mut self,
-        ids: impl Iterator<Item = MonitorId>,
-    ) -> Result<BTreeSet<MonitorId>, Error> {
-        let rows =
-            sql::query("SELECT id FROM monitor WHERE id IN (SELECT value FROM json_each($1))")
-                .bind(list(ids))
-                .fetch_all(self.connection())
-                .await
-                .map_err(Error::attempted("look for the monitors of check-ins"))?;
-        let id = |row: &sql::Row| u32::try_from(row.get::<i64>(0)).ok();
-        Ok(rows.iter().filter_map(id).collect())
+    /// Those whose pause has not ended.
+    async fn paused_monitors(&mut self) -> Result<BTreeSet<MonitorId>, Error> {
+        let rows = sql::query("SELECT monitor_id FROM history_pause WHERE until_at IS NULL")
+            .fetch_all(self.connection())
+            .await
+            .map_err(Error::attempted("read which monitors are paused"))?;
+        rows.iter().map(|row| id(row.get(0))).collect()
     }
 
-    async fn open_chunks(
-        &mut self,
-        ids: impl Iterator<Item = MonitorId>,
-    ) -> Result<BTreeMap<MonitorId, Open>, Error> {
-        let rows = sql::query(
-            "SELECT c.monitor_id, c.first, c.n, c.until_at, c.open_runs, c.body FROM json_each($1) m
-             JOIN history_chunk c ON c.monitor_id = m.value
-             AND c.first = (SELECT MAX(h.first) FROM history_chunk h WHERE h.monitor_id = m.value)",
+    async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.count_batch(batch.number).await?;
+        self.forget_deleted(&batch.deleted).await?;
+        for blocks in batch.blocks.chunks(INSERTED) {
+            self.write_blocks(batch.number, blocks).await?;
+            self.count_blocks(batch.number, blocks).await?;
+        }
+        self.pauses(&batch.pauses).await?;
+        self.move_position(&batch.reached).await
+    }
+
+    /// Whoever has read the same rows meanwhile has written them.
+    async fn count_batch(&mut self, number: i64) -> Result<(), Error> {
+        let counted = sql::query(
+            "INSERT INTO history_batch (id, newest) VALUES (1, $1)
+             ON CONFLICT (id) DO UPDATE SET newest = excluded.newest WHERE history_batch.newest = excluded.newest - 1",
         )
-        .bind(list(ids))
-        .fetch_all(self.connection())
+        .bind(number)
+        .execute(self.connection())
         .await
-        .map_err(Error::attempted("read the newest history"))?;
-        let mut chunks = BTreeMap::new();
-        for row in &rows {
-            let monitor = id(row.get(0))?;
-            let body: &[u8] = row.get(5);
-            let checkins = if body.len() < FULL {
-                Some(unpack(monitor, body)?)
-            } else {
-                None
-            };
-            let open = Open {
-                first: row.get(1),
-                n: row.get(2),
-                until: Time::from_micros(row.get(3)),
-                runs: unpack_open(row.get(4))?,
-                checkins,
-            };
-            chunks.insert(monitor, open);
+        .map_err(Error::attempted("count a batch of history"))?;
+        if counted.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(Error::Fenced)
         }
-        Ok(chunks)
     }
 
-    async fn write_chunks(
-        &mut self,
-        said: BTreeMap<MonitorId, Vec<Said>>,
-        mut open: BTreeMap<MonitorId, Open>,
-    ) -> Result<(), Error> {
-        let mut rows = Vec::new();
-        for (monitor, said) in said {
-            let checkins = said.into_iter().filter_map(|said| match said {
-                Said::Checkin(found) => Some(found),
-                Said::Paused(_) | Said::Resumed(_) => None,
-            });
-            append(
-                monitor,
-                open.remove(&monitor),
-                checkins.collect(),
-                &mut rows,
-            );
-        }
-        for rows in rows.chunks(CHUNKS) {
-            let mut query = sql::Builder::new(
-                "INSERT INTO history_chunk (monitor_id, first, n, failures, from_at, until_at, open_runs, body) ",
-            );
-            query.push_values(rows, |values, row| {
-                values
-                    .push_bind(i64::from(row.monitor))
-                    .push_bind(row.first)
-                    .push_bind(row.n)
-                    .push_bind(row.failures)
-                    .push_bind(row.from.as_micros())
-                    .push_bind(row.until.as_micros())
-                    .push_bind(&row.open_runs)
-                    .push_bind(&row.body);
-            });
-            query.push(
-                " ON CONFLICT (monitor_id, first) DO UPDATE SET n = excluded.n, failures = excluded.failures,
-                 from_at = excluded.from_at, until_at = excluded.until_at, open_runs = excluded.open_runs, body = excluded.body",
-            );
-            query
-                .build()
-                .execute(self.connection())
-                .await
-                .map_err(Error::attempted("write history"))?;
-        }
+    async fn write_blocks(&mut self, batch: i64, blocks: &[Block]) -> Result<(), Error> {
+        let mut query = sql::Builder::new("INSERT INTO history_block (place, body) ");
+        query.push_values(blocks, |values, block| {
+            values
+                .push_bind(place(batch, block.group))
+                .push_bind(&block.body);
+        });
+        query
+            .build()
+            .execute(self.connection())
+            .await
+            .map_err(Error::attempted("write history"))?;
+        Ok(())
+    }
+
+    async fn count_blocks(&mut self, batch: i64, blocks: &[Block]) -> Result<(), Error> {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        let mut query = sql::Builder::new(
+            "INSERT INTO history_group (id, folded, folding, next, since, blocks, checkins, bytes, from_at) ",
+        );
+        query.push_values(blocks, |values, block| {
+            values
+                .push_bind(block.group)
+                .push_bind(0_i64)
+                .push_bind(0_i64)
+                .push_bind(0_i64)
+                .push_bind(batch)
+                .push_bind(1_i64)
+                .push_bind(number(block.checkins))
+                .push_bind(number(block.body.len()))
+                .push_bind(block.from.as_micros());
+        });
+        query.push(
+            " ON CONFLICT (id) DO UPDATE SET blocks = history_group.blocks + 1,
+             checkins = history_group.checkins + excluded.checkins, bytes = history_group.bytes + excluded.bytes,
+             since = CASE WHEN history_group.blocks = 0 THEN excluded.since ELSE history_group.since END,
+             from_at = CASE WHEN history_group.blocks = 0 OR excluded.from_at < history_group.from_at
+             THEN excluded.from_at ELSE history_group.from_at END",
+        );
+        query
+            .build()
+            .execute(self.connection())
+            .await
+            .map_err(Error::attempted("count history"))?;
         Ok(())
     }
 
     /// A pause ends with the first check-in after it was resumed: only then somebody can tell again.
-    async fn pauses(&mut self, said: &BTreeMap<MonitorId, Vec<Said>>) -> Result<(), Error> {
-        let attempted = || Error::attempted("write when a monitor was paused");
-        let paused = sql::query(
-            "SELECT monitor_id FROM history_pause WHERE until_at IS NULL
-             AND monitor_id IN (SELECT value FROM json_each($1))",
-        )
-        .bind(list(said.keys().copied()))
-        .fetch_all(self.connection())
-        .await
-        .map_err(attempted())?;
-        let paused: BTreeSet<i64> = paused.iter().map(|row| row.get(0)).collect();
+    async fn pauses(&mut self, said: &[(MonitorId, Said)]) -> Result<(), Error> {
         for (monitor, said) in said {
-            let monitor = i64::from(*monitor);
-            let says_so = |said: &Said| !matches!(said, Said::Checkin(_));
-            if !paused.contains(&monitor) && !said.iter().any(says_so) {
-                continue;
-            }
-            for said in said {
-                let (statement, at) = match said {
-                    Said::Paused(at) => (
-                        "INSERT INTO history_pause (monitor_id, from_at) SELECT $1, $2 WHERE NOT EXISTS
-                         (SELECT 1 FROM history_pause WHERE monitor_id = $1 AND resumed_at IS NULL AND until_at IS NULL)
-                         ON CONFLICT (monitor_id, from_at) DO NOTHING",
-                        *at,
-                    ),
-                    Said::Resumed(at) => (
-                        "UPDATE history_pause SET resumed_at = $2 WHERE monitor_id = $1 AND resumed_at IS NULL AND until_at IS NULL",
-                        *at,
-                    ),
-                    Said::Checkin(found) => (
-                        "UPDATE history_pause SET until_at = $2 WHERE monitor_id = $1 AND resumed_at <= $2 AND until_at IS NULL",
-                        found.record.checkin.at,
-                    ),
-                };
-                sql::query(statement)
-                    .bind(monitor)
-                    .bind(at.as_micros())
-                    .execute(self.connection())
-                    .await
-                    .map_err(attempted())?;
-            }
+            let (statement, at) = match *said {
+                Said::Paused(at) => (
+                    "INSERT INTO history_pause (monitor_id, from_at) SELECT id, $2 FROM monitor WHERE id = $1 AND NOT EXISTS
+                     (SELECT 1 FROM history_pause WHERE monitor_id = $1 AND resumed_at IS NULL AND until_at IS NULL)
+                     ON CONFLICT (monitor_id, from_at) DO NOTHING",
+                    at,
+                ),
+                Said::Resumed(at) => (
+                    "UPDATE history_pause SET resumed_at = $2 WHERE monitor_id = $1 AND resumed_at IS NULL AND until_at IS NULL",
+                    at,
+                ),
+                Said::Checkin(at) => (
+                    "UPDATE history_pause SET until_at = $2 WHERE monitor_id = $1 AND resumed_at <= $2 AND until_at IS NULL",
+                    at,
+                ),
+            };
+            sql::query(statement)
+                .bind(i64::from(*monitor))
+                .bind(at.as_micros())
+                .execute(self.connection())
+                .await
+                .map_err(Error::attempted("write when a monitor was paused"))?;
         }
         Ok(())
     }
@@ -418,82 +422,18 @@ pub(super) fn found_in(position: Position, records: Vec<CheckinRecord>) -> Vec<F
         .collect()
 }
 
-fn command_says(
-    command: Command,
-    said: &mut BTreeMap<MonitorId, Vec<Said>>,
-    deleted: &mut Vec<MonitorId>,
-) {
+fn command_says(command: &Command, concerned: &mut BTreeSet<MonitorId>, batch: &mut Batch) {
     let Some(monitor) = command.monitor else {
         return;
     };
-    match command.action {
-        Action::Pause => said
-            .entry(monitor)
-            .or_default()
-            .push(Said::Paused(command.at)),
-        Action::Resume => said
-            .entry(monitor)
-            .or_default()
-            .push(Said::Resumed(command.at)),
-        Action::Delete => deleted.push(monitor),
-        _ => {}
-    }
-}
-
-/// Puts new check-ins behind those of the newest chunk, and makes further ones where that is full.
-fn append(
-    monitor: MonitorId,
-    open: Option<Open>,
-    new: Vec<FoundCheckin>,
-    rows: &mut Vec<ChunkRow>,
-) {
-    if new.is_empty() {
-        return;
-    }
-    let (mut first, mut until, mut runs, mut all) = match open {
-        None => (1, Time::MIN, OpenRuns::default(), Vec::new()),
-        Some(open) => match open.checkins {
-            Some(checkins) => (open.first, open.until, open.runs, checkins),
-            None => (open.first + open.n, open.until, open.runs, Vec::new()),
-        },
+    let said = match command.action {
+        Action::Pause => Said::Paused(command.at),
+        Action::Resume => Said::Resumed(command.at),
+        Action::Delete => return batch.deleted.push(monitor),
+        _ => return,
     };
-    for mut found in new {
-        let checkin = found.record.checkin;
-        found.duration = runs
-            .checkin(checkin)
-            .map(|started| checkin.at.since(started));
-        all.push(found);
-    }
-    // A row of another replica may come a moment after later ones.
-    all.sort_by_key(FoundCheckin::place);
-    let open_runs = pack_open(&runs);
-    let mut packer = ChunkPacker::new();
-    let (mut n, mut failures, mut from) = (0, 0, Time::NEVER);
-    let mut left = all.iter().peekable();
-    while let Some(found) = left.next() {
-        let checkin = found.record.checkin;
-        packer.push(found);
-        n += 1;
-        failures += i64::from(matches!(checkin.signal, Signal::Fail | Signal::Exit(1..)));
-        from = from.min(checkin.at);
-        until = until.max(checkin.at);
-        if packer.is_full() || left.peek().is_none() {
-            let full = std::mem::replace(&mut packer, ChunkPacker::new());
-            rows.push(ChunkRow {
-                monitor,
-                first,
-                n,
-                failures,
-                from,
-                until,
-                // Those of the newest count.
-                open_runs: open_runs.clone(),
-                body: full.finish(),
-            });
-            first += n;
-            (n, failures, from) = (0, 0, Time::NEVER);
-        }
-    }
+    concerned.insert(monitor);
+    batch.pauses.push((monitor, said));
 }
 
 pub(super) fn position(stream: i64, seq: i64) -> Position {

@@ -1,6 +1,7 @@
 //! History behind the log, on both databases: written once, read without gap or double, rolled up, and forgotten in time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod folding;
 mod retention;
 mod stores;
 
@@ -90,6 +91,12 @@ async fn reading_is_the_same_before_between_and_after_writing() {
             &format!("{place}: the last fifty"),
         );
         assert_eq!(told.store.history_lag().await.unwrap().rows, 0, "{place}");
+        told.roll_all(minutes(900)).await;
+        assert_same(
+            &said(&told, 10_000).await,
+            &expected,
+            &format!("{place}: most of it is folded"),
+        );
 
         // Page by page, from the place of the last one.
         let (mut paged, mut before) = (Vec::new(), None);
@@ -147,16 +154,18 @@ async fn only_the_holder_of_the_lease_writes_and_who_comes_after_goes_on() {
 async fn a_crash_between_two_batches_loses_nothing_and_doubles_nothing() {
     for place in both() {
         let mut told = place.open().await;
-        for minute in 0..500 {
+        for minute in 0..1_500 {
             told.row(&[(minute * 60, Signal::Success, None)]).await;
         }
         let first = told.store.write_history(told.epoch).await.unwrap();
         assert!(!first.drained && first.checkins > 0, "{place}: {first:?}");
         let mut told = told.again(&place).await;
-        told.row(&[(500 * 60, Signal::Success, None)]).await;
+        told.row(&[(1_500 * 60, Signal::Success, None)]).await;
         told.write_all().await;
-        let expected: Vec<(i64, Option<i64>)> =
-            (0..=500).rev().map(|minute| (minute * 60, None)).collect();
+        let expected: Vec<(i64, Option<i64>)> = (0..=1_500)
+            .rev()
+            .map(|minute| (minute * 60, None))
+            .collect();
         assert_same(&said(&told, 10_000).await, &expected, &format!("{place}"));
     }
 }
@@ -171,6 +180,7 @@ async fn a_deleted_monitors_history_goes_with_it() {
         // One that was on its way.
         told.row(&[(30, Signal::Success, None)]).await;
         told.write_all().await;
+        told.roll_all(minutes(120)).await;
         assert_eq!(said(&told, 9).await, [], "{place}");
     }
 }
@@ -230,20 +240,15 @@ async fn hours_and_days_say_what_is_known_and_no_more() {
             two_days,
             "{place}: nothing is rolled up"
         );
-        // Up to 03:15 two hours are over and settled; the third follows a moment later.
-        assert!(
-            told.store
-                .roll_history(told.epoch, minutes(195))
-                .await
-                .unwrap(),
-            "{place}"
-        );
+        // Step by step: what is read stays the same.
         while told
             .store
             .roll_history(told.epoch, minutes(195))
             .await
             .unwrap()
-        {}
+        {
+            assert_eq!(hours(&told).await, expected, "{place}: some are rolled up");
+        }
         assert_eq!(hours(&told).await, expected, "{place}: three are rolled up");
         assert_eq!(
             day(&told, yesterday).await,
@@ -252,10 +257,7 @@ async fn hours_and_days_say_what_is_known_and_no_more() {
         );
         // What is decided late about an hour that was rolled up changes it with the next one.
         told.incident(2, 20 * 60, Some((30 * 60, "success"))).await;
-        told.store
-            .roll_history(told.epoch, minutes(250))
-            .await
-            .unwrap();
+        told.roll_all(minutes(250)).await;
         let first = hours(&told).await[0];
         assert_eq!(first, (5, 2_400, 600, 600), "{place}: decided late");
     }
@@ -270,7 +272,7 @@ async fn a_whole_day_is_its_hours_and_rolling_again_changes_nothing() {
         }
         told.write_all().await;
         let now = minutes(30 * 60);
-        while told.store.roll_history(told.epoch, now).await.unwrap() {}
+        told.roll_all(now).await;
         let read = async |resolution| {
             told.store
                 .rollups(told.monitor, resolution, A, now)
@@ -291,7 +293,7 @@ async fn a_whole_day_is_its_hours_and_rolling_again_changes_nothing() {
             "{place}"
         );
         told.unroll().await;
-        while told.store.roll_history(told.epoch, now).await.unwrap() {}
+        told.roll_all(now).await;
         assert_eq!(read(Resolution::Hour).await, hours, "{place}: again");
         assert_eq!(read(Resolution::Day).await, days, "{place}: again");
     }
@@ -325,7 +327,7 @@ async fn old_history_goes_and_the_newest_and_the_last_failure_stay() {
         }
         told.write_all().await;
         let now = minutes(2_000);
-        while told.store.roll_history(told.epoch, now).await.unwrap() {}
+        told.roll_all(now).await;
         let long = Span::from_seconds(400 * 86_400);
         let all = Keep {
             age: long,

@@ -56,6 +56,29 @@ impl Place {
         .unwrap()
     }
 
+    /// The number that a statement answers.
+    pub async fn number(&self, statement: &str) -> i64 {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        match self {
+            Place::Sqlite(directory) => {
+                let file = systole_store::backup::database_file(directory.path());
+                let options = SqliteConnectOptions::new().filename(file).read_only(true);
+                let mut connection = options.connect().await.unwrap();
+                let found = sqlx::query_scalar(statement).fetch_one(&mut connection);
+                let found = found.await.unwrap();
+                connection.close().await.unwrap();
+                found
+            }
+            Place::Postgres(database) => {
+                let mut connection = PgConnection::connect(database.url()).await.unwrap();
+                let found = sqlx::query_scalar(statement).fetch_one(&mut connection);
+                let found = found.await.unwrap();
+                connection.close().await.unwrap();
+                found
+            }
+        }
+    }
+
     /// Runs a statement beside the store, as if the engine had.
     async fn execute(&self, statement: &str) {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());
@@ -83,37 +106,45 @@ impl Place {
 
     /// With one monitor, and the lease.
     pub async fn open(&self) -> Told<'_> {
+        self.open_with(1).await
+    }
+
+    /// With so many monitors, and the lease.
+    pub async fn open_with(&self, monitors: u32) -> Told<'_> {
         let store = self.store().await;
         store.install(A, "key", b"check").await.unwrap();
         let schedule = Schedule::every(Span::from_seconds(600)).unwrap();
-        let fields = MonitorFields {
-            name: "told".to_owned(),
-            slug: "told".to_owned(),
-            description: String::new(),
-            severity: "critical".to_owned(),
-            labels: Vec::new(),
-            owner: String::new(),
-            runbook_url: String::new(),
-            channels: None,
-            set: None,
-            settings: Arc::new(Settings::new(schedule, Span::from_seconds(60))),
-        };
-        let token = StoredToken {
-            hash: vec![7; 32],
-            cipher: b"token".to_vec(),
-        };
+        let settings = Arc::new(Settings::new(schedule, Span::from_seconds(60)));
+        let each = (0..monitors).map(|index| {
+            let fields = MonitorFields {
+                name: format!("told-{index}"),
+                slug: format!("told-{index}"),
+                description: String::new(),
+                severity: "critical".to_owned(),
+                labels: Vec::new(),
+                owner: String::new(),
+                runbook_url: String::new(),
+                channels: None,
+                set: None,
+                settings: Arc::clone(&settings),
+            };
+            let mut hash = vec![7; 32];
+            hash[..4].copy_from_slice(&index.to_be_bytes());
+            let cipher = b"token".to_vec();
+            (fields, StoredToken { hash, cipher })
+        });
         let made = store
-            .create_monitors(A, "test", DEFAULT_PROJECT, &[(fields, token)])
+            .create_monitors(A, "test", DEFAULT_PROJECT, &each.collect::<Vec<_>>())
             .await;
-        let monitor = made.unwrap().0[0];
-        Told::begun(store, self, monitor).await
+        Told::begun(store, self, made.unwrap().0).await
     }
 }
 
-/// A store, and one monitor that tells it something.
+/// A store, and monitors that tell it something: one of them, where nothing else is said.
 pub struct Told<'p> {
     pub store: Store,
     pub monitor: MonitorId,
+    pub monitors: Vec<MonitorId>,
     pub epoch: i64,
     place: &'p Place,
     stream: u32,
@@ -122,12 +153,13 @@ pub struct Told<'p> {
 }
 
 impl<'p> Told<'p> {
-    async fn begun(store: Store, place: &'p Place, monitor: MonitorId) -> Told<'p> {
+    async fn begun(store: Store, place: &'p Place, monitors: Vec<MonitorId>) -> Told<'p> {
         let stream = store.open_stream("test", A).await.unwrap();
         let epoch = store.take_lease(stream).await.unwrap();
         Told {
             store,
-            monitor,
+            monitor: monitors[0],
+            monitors,
             epoch,
             place,
             stream,
@@ -138,19 +170,28 @@ impl<'p> Told<'p> {
 
     /// After a crash.
     pub async fn again(self, place: &'p Place) -> Told<'p> {
-        let monitor = self.monitor;
+        let monitors = self.monitors;
         drop(self.store);
-        Told::begun(place.store().await, place, monitor).await
+        Told::begun(place.store().await, place, monitors).await
     }
 
     /// A row of the log: seconds after the beginning, what is said, of which run.
     pub async fn row(&mut self, said: &[(i64, Signal, Option<RunId>)]) {
+        let monitor = self.monitor;
+        let of_one = said
+            .iter()
+            .map(|(at, signal, run)| (monitor, *at, *signal, *run));
+        self.row_of(&of_one.collect::<Vec<_>>()).await;
+    }
+
+    /// The same, of several monitors.
+    pub async fn row_of(&mut self, said: &[(MonitorId, i64, Signal, Option<RunId>)]) {
         let time = |seconds: i64| A + Span::from_seconds(seconds);
-        let at = time(said.last().unwrap().0);
+        let at = time(said.last().unwrap().1);
         let mut packer = BatchPacker::new(at);
-        for (seconds, signal, run) in said {
+        for (monitor, seconds, signal, run) in said {
             packer.push(&CheckinRecord {
-                monitor: self.monitor,
+                monitor: *monitor,
                 checkin: Checkin {
                     at: time(*seconds),
                     signal: *signal,
@@ -193,6 +234,11 @@ impl<'p> Told<'p> {
 
     pub async fn write_all(&self) {
         while !self.store.write_history(self.epoch).await.unwrap().drained {}
+    }
+
+    /// Rolls up what is over at `now`, and folds what belongs to that.
+    pub async fn roll_all(&self, now: Time) {
+        while self.store.roll_history(self.epoch, now).await.unwrap() {}
     }
 
     async fn command(&self, action: Action, seconds: i64) {
