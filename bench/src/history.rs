@@ -127,6 +127,7 @@ async fn tidy(store: &Store, epoch: i64, keep: &Keep, now: Time) -> Result<()> {
         store.sweep(epoch, &chunk, &mut settings).await?;
         engine.swept(&chunk);
     }
+    while store.drop_folded(epoch).await? {}
     let bounds = store.log_bounds().await?;
     while store.drop_log(&bounds, 1_000).await? > 0 {}
     let mut after = None;
@@ -266,7 +267,7 @@ async fn report(
         mib(store.database_bytes().await?)
     ));
     say(&format!(
-        "writing: {:.1} µs for a check-in; rolling up: {:.1} µs for a monitor's hour",
+        "writing: {:.1} µs for a check-in; folding and rolling up: {:.1} µs for a monitor's hour",
         writing * 1e6 / checkins as f64,
         rolling * 1e6 / f64::from(options.monitors) / f64::from(options.days) / 24.0
     ));
