@@ -9,7 +9,7 @@ use systole_core::engine::{Engine, MonitorId, Position};
 use systole_core::heartbeat::{Checkin, Settings, Signal};
 use systole_core::schedule::Schedule;
 use systole_core::time::{Span, Time};
-use systole_store::history::forget::Keep;
+use systole_store::history::forget::{Keep, KeptBytes};
 use systole_store::history::rolled::Resolution;
 use systole_store::log::Batch;
 use systole_store::monitors::{MonitorFields, StoredToken};
@@ -132,7 +132,9 @@ async fn tidy(store: &Store, epoch: i64, keep: &Keep, now: Time) -> Result<()> {
     while store.drop_log(&bounds, 1_000).await? > 0 {}
     let mut after = None;
     loop {
-        after = store.forget_history(epoch, keep, None, after, now).await?;
+        after = store
+            .forget_history(epoch, keep, None, after, now, &mut KeptBytes::default())
+            .await?;
         if after.is_none() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use systole_core::time::Time;
 use systole_store::Error;
+use systole_store::history::forget::KeptBytes;
 use systole_store::retention::LogBounds;
 
 use crate::app::App;
@@ -14,11 +15,15 @@ use crate::housekeeping::pause;
 use crate::loops::Loop;
 
 /// Between two looks at the log, at least.
-const WRITE_EVERY: Duration = Duration::from_secs(2);
-/// Between two transactions check-ins have the writer: at least so long,
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// It is written once so many check-ins wait, or after so long: the more of a group are written together, the less each costs. Whoever
+/// reads looks through what waits.
+const ENOUGH: i64 = 20_000;
+const WRITE_EVERY: Duration = Duration::from_secs(10);
+/// After each step, which is one transaction or some, others have the writer and the processor for as long as it took: at least
 const BREATH: Duration = Duration::from_millis(5);
-/// and so many times as long as one took.
-const SHARE: u32 = 3;
+/// and at most
+const LONG_BREATH: Duration = Duration::from_millis(250);
 /// Between two runs of retention.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks for old history.
@@ -31,10 +36,11 @@ const READERS: Duration = Duration::from_secs(3_600);
 
 /// Writes history, and rolls hours up that are over.
 pub(crate) async fn history(app: &App) -> Result<(), &'static str> {
+    let mut drained: Option<Drained> = None;
     while !app.stop.is_cancelled() {
         let begun = Instant::now();
         let written = match app.standing.epoch() {
-            Some(epoch) => write(app, epoch, begun).await,
+            Some(epoch) => turns(app, epoch, &mut drained).await,
             None => Ok(()),
         };
         match written {
@@ -47,42 +53,53 @@ pub(crate) async fn history(app: &App) -> Result<(), &'static str> {
             }
         }
         app.loops.ran(Loop::History, app.now());
-        pause(app, WRITE_EVERY.saturating_sub(begun.elapsed()).max(BREATH)).await;
+        pause(app, LOOK_EVERY.saturating_sub(begun.elapsed()).max(BREATH)).await;
     }
     Ok(())
 }
 
-/// Reads the log to its end, and does what follows of it until it is to be looked at again.
-async fn write(app: &App, epoch: i64, begun: Instant) -> Result<(), Error> {
-    let mut read;
+/// When the end of the log was reached last, by the clock that nobody steps and by the other.
+#[derive(Clone, Copy)]
+struct Drained(Instant, Time);
+
+/// Reads the log to its end if that is due, and does what follows of it, in turns, until it is to be looked at again.
+async fn turns(app: &App, epoch: i64, drained: &mut Option<Drained>) -> Result<(), Error> {
+    let (store, begun) = (&app.store, Instant::now());
+    let mut is_left = drained.is_none_or(|Drained(at, _)| at.elapsed() >= WRITE_EVERY)
+        || store.history_lag().await?.checkins >= ENOUGH;
     loop {
-        let step = Instant::now();
-        read = app.now();
-        let written = app.store.write_history(epoch).await?;
-        if rest(app, step).await {
-            return Ok(());
+        let mut is_more = false;
+        if is_left {
+            let step = Instant::now();
+            let reached = Drained(step, app.now());
+            is_left = !store.write_history(epoch).await?.drained;
+            if !is_left {
+                *drained = Some(reached);
+            }
+            is_more |= is_left;
+            rest(app, step).await;
         }
-        if written.drained {
-            break;
-        }
-    }
-    loop {
         let step = Instant::now();
-        let is_more = app.store.fold_history(epoch).await?
-            || app.store.roll_history(epoch, read).await?
-            || app.store.drop_folded(epoch).await?;
-        if rest(app, step).await || !is_more || begun.elapsed() >= WRITE_EVERY {
+        is_more |= store.fold_history(epoch).await?;
+        rest(app, step).await;
+        if let Some(Drained(_, read)) = *drained {
+            let step = Instant::now();
+            is_more |= store.roll_history(epoch, read).await?;
+            rest(app, step).await;
+        }
+        let step = Instant::now();
+        is_more |= store.drop_folded(epoch).await?;
+        rest(app, step).await;
+        if !is_more || begun.elapsed() >= LOOK_EVERY || app.stop.is_cancelled() {
             return Ok(());
         }
     }
 }
 
-/// After a transaction. Answers whether the process stops.
-async fn rest(app: &App, step: Instant) -> bool {
+async fn rest(app: &App, step: Instant) {
     // Much may be left by a former version or a long stop: that is work, not silence.
     app.loops.ran(Loop::History, app.now());
-    pause(app, (step.elapsed() * SHARE).max(BREATH)).await;
-    app.stop.is_cancelled()
+    pause(app, step.elapsed().clamp(BREATH, LONG_BREATH)).await;
 }
 
 /// Drops rows of the log that are not needed any more, and history that is older, or more, than it may be.
@@ -143,28 +160,26 @@ async fn drop_old(
     if !forget {
         return Ok(());
     }
-    let keep = &app.config.keep;
-    forget_history(app, epoch, None).await?;
-    while let Some(older_than) = app.store.oldest_history(keep.bytes).await? {
-        if app.stop.is_cancelled() {
-            break;
-        }
+    let mut kept = KeptBytes::default();
+    forget_history(app, epoch, None, &mut kept).await?;
+    if let Some(older_than) = kept.too_old(app.config.keep.bytes) {
         tracing::info!(%older_than, "history takes more than --retention-bytes: the oldest goes");
-        let before = app.store.history_chunks().await?;
-        forget_history(app, epoch, Some(older_than)).await?;
-        if app.store.history_chunks().await? == before {
-            break;
-        }
+        forget_history(app, epoch, Some(older_than), &mut KeptBytes::default()).await?;
     }
     Ok(())
 }
 
-async fn forget_history(app: &App, epoch: i64, older_than: Option<Time>) -> Result<(), Error> {
+async fn forget_history(
+    app: &App,
+    epoch: i64,
+    older_than: Option<Time>,
+    kept: &mut KeptBytes,
+) -> Result<(), Error> {
     let mut after = None;
     while !app.stop.is_cancelled() {
         after = app
             .store
-            .forget_history(epoch, &app.config.keep, older_than, after, app.now())
+            .forget_history(epoch, &app.config.keep, older_than, after, app.now(), kept)
             .await?;
         if after.is_none() {
             break;

@@ -52,11 +52,17 @@ const COLUMNS: &str =
 
 const UNIQUE: &[(&str, &str)] = &[("channel.name", "name")];
 
-/// Of the monitors of a project, those that resolve to no channel.
-const WITHOUT_CHANNEL: &str = "FROM monitor m WHERE m.project_id = $1 AND CASE
-    WHEN m.channels IS NULL THEN NOT EXISTS
-        (SELECT 1 FROM channel c WHERE c.project_id = m.project_id AND c.is_default = 1)
-    ELSE NOT EXISTS (SELECT 1 FROM channel c JOIN json_each(m.channels) n ON n.value = c.id) END";
+/// The lists of channels that monitors of a project name and of whose channels none is left, and NULL if a monitor that names none is told
+/// to nobody. Each list is looked for behind the one before: there are few, whatever the number of monitors.
+const LEADING_NOWHERE: &str = "WITH RECURSIVE list (channels) AS (
+    SELECT MIN(channels) FROM monitor WHERE project_id = $1
+    UNION ALL
+    SELECT (SELECT MIN(m.channels) FROM monitor m WHERE m.project_id = $1 AND m.channels > list.channels)
+    FROM list WHERE list.channels IS NOT NULL)
+    SELECT channels FROM list WHERE channels IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM channel c JOIN json_each(list.channels) n ON n.value = c.id)
+    UNION ALL
+    SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM channel WHERE project_id = $1 AND is_default = 1)";
 
 impl Store {
     /// Makes a channel.
@@ -170,12 +176,26 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn count_without_channel(&self, project: i64) -> Result<i64, Error> {
-        let row = sql::query(format!("SELECT COUNT(*) {WITHOUT_CHANNEL}"))
-            .bind(project)
-            .fetch_one(self.readers())
-            .await
-            .map_err(Error::attempted("count monitors without a channel"))?;
-        Ok(row.get(0))
+        let mut count = 0;
+        for list in self.leading_nowhere(project).await? {
+            let of_list = match &list {
+                Some(list) => sql::query(
+                    "SELECT COUNT(*) FROM monitor WHERE project_id = $1 AND channels = $2",
+                )
+                .bind(project)
+                .bind(list),
+                None => sql::query(
+                    "SELECT COUNT(*) FROM monitor WHERE project_id = $1 AND channels IS NULL",
+                )
+                .bind(project),
+            };
+            let row = of_list
+                .fetch_one(self.readers())
+                .await
+                .map_err(Error::attempted("count monitors without a channel"))?;
+            count += row.get::<i64>(0);
+        }
+        Ok(count)
     }
 
     /// The first of them: number and name.
@@ -187,19 +207,42 @@ impl Store {
         project: i64,
         limit: u32,
     ) -> Result<Vec<(MonitorId, String)>, Error> {
-        let rows = sql::query(format!(
-            "SELECT m.id, m.name {WITHOUT_CHANNEL} ORDER BY m.id LIMIT $2"
-        ))
-        .bind(project)
-        .bind(i64::from(limit))
-        .fetch_all(self.readers())
-        .await
-        .map_err(Error::attempted("read monitors without a channel"))?;
-        let read = |row: &sql::Row| {
-            let id = row.get::<i64>(0);
-            (u32::try_from(id).unwrap_or(0), row.get(1))
-        };
-        Ok(rows.iter().map(read).collect())
+        let mut first: Vec<(MonitorId, String)> = Vec::new();
+        for list in self.leading_nowhere(project).await? {
+            let of_list = match &list {
+                Some(list) => sql::query(
+                    "SELECT id, name FROM monitor WHERE project_id = $1 AND channels = $3 ORDER BY id LIMIT $2",
+                )
+                .bind(project)
+                .bind(i64::from(limit))
+                .bind(list),
+                None => sql::query(
+                    "SELECT id, name FROM monitor WHERE project_id = $1 AND channels IS NULL ORDER BY id LIMIT $2",
+                )
+                .bind(project)
+                .bind(i64::from(limit)),
+            };
+            let rows = of_list
+                .fetch_all(self.readers())
+                .await
+                .map_err(Error::attempted("read monitors without a channel"))?;
+            first.extend(rows.iter().map(|row| {
+                let id = row.get::<i64>(0);
+                (u32::try_from(id).unwrap_or(0), row.get(1))
+            }));
+        }
+        first.sort_unstable();
+        first.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(first)
+    }
+
+    async fn leading_nowhere(&self, project: i64) -> Result<Vec<Option<String>>, Error> {
+        let rows = sql::query(LEADING_NOWHERE)
+            .bind(project)
+            .fetch_all(self.readers())
+            .await
+            .map_err(Error::attempted("look for monitors without a channel"))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// One channel of a project.

@@ -8,8 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sql::{Builder, Query, Row, Value, query};
 use crate::{Error, Session, Store};
 
-/// Rows of one statement; a row of the log may be large.
+/// Rows of one statement.
 const CHUNK: i64 = 200;
+/// Of these a row may take some megabytes.
+const LARGE: &[&str] = &["log", "history_block"];
+/// So many of them.
+const LARGE_CHUNK: i64 = 10;
 
 /// What a migration itself puts into a database.
 const SEEDED: &[&str] = &["lease", "log_stream"];
@@ -252,6 +256,14 @@ impl Table {
         query(format!("SELECT COUNT(*) FROM {}", self.name))
     }
 
+    fn rows_at_once(&self) -> i64 {
+        if LARGE.contains(&self.name.as_str()) {
+            LARGE_CHUNK
+        } else {
+            CHUNK
+        }
+    }
+
     fn list(&self, columns: impl Iterator<Item = usize>) -> String {
         let names: Vec<&str> = columns.map(|at| self.columns[at].name.as_str()).collect();
         names.join(", ")
@@ -276,7 +288,7 @@ impl Table {
         }
         query
             .push(&format!(" ORDER BY {key} LIMIT "))
-            .push_bind(CHUNK);
+            .push_bind(self.rows_at_once());
         query.build()
     }
 

@@ -28,8 +28,10 @@ CREATE TABLE history_group (
     from_at     INTEGER NOT NULL
 ) STRICT;
 
--- Of the hour from `until_at` on the monitors up to this one are rolled up; none is where the hour was not begun.
+-- Of the hour that begins at `hour` the monitors up to this one are rolled up. It means nothing unless `until_at` is the same: an older
+-- version knows only that.
+ALTER TABLE history_rolled ADD COLUMN hour INTEGER;
 ALTER TABLE history_rolled ADD COLUMN monitor INTEGER;
 
 -- The few that a check-in may end.
-CREATE INDEX history_pause_open ON history_pause (monitor_id) WHERE until_at IS NULL;
+CREATE INDEX history_pause_resumed ON history_pause (monitor_id) WHERE until_at IS NULL AND resumed_at IS NOT NULL;

@@ -35,6 +35,9 @@ const HAS_STATUS: u8 = 32;
 /// Runs that a run's id is looked for in: an end mostly follows its start.
 const RECENT_RUNS: usize = 8;
 
+/// Senders among which one is looked for; further ones are written again.
+const SENDERS: usize = 64;
+
 /// What the next record is written as the difference to.
 struct Context {
     at: Time,
@@ -125,7 +128,8 @@ impl ChunkPacker {
         packer.signed(found.position.seq().cast_signed() - context.seq.cast_signed());
         context.seq = found.position.seq();
         let sender = (record.source, Arc::clone(&record.user_agent));
-        let known = context.senders.iter().position(|known| *known == sender);
+        let mut senders = context.senders.iter().take(SENDERS);
+        let known = senders.position(|known| *known == sender);
         packer.varint(known.unwrap_or(context.senders.len()) as u64);
         if known.is_none() {
             match record.source {

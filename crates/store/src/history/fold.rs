@@ -8,29 +8,36 @@ use std::ops::RangeInclusive;
 
 use systole_core::engine::MonitorId;
 use systole_core::heartbeat::Signal;
-use systole_core::history::OpenRuns;
-use systole_core::time::Time;
+use systole_core::history::{HOUR, OpenRuns};
+use systole_core::time::{Span, Time};
 
 use super::FoundCheckin;
 use super::block::{batch_at, members, place, unpack as unpack_block};
 use super::chunk::{ChunkPacker, FULL, pack_open, unpack, unpack_open};
-use super::groups::Group;
+use super::groups::{Group, Limits};
+use super::rolled::floor;
 use super::write::{id, list};
 use crate::lease::fence;
 use crate::{Error, Session, Store, sql};
 
-/// A group is folded once it holds so many check-ins: eight for each of its monitors, as long as there are so many.
-const CHECKINS: i64 = 8 * 1_024;
-/// Or so many blocks, which whoever reads looks through;
-const BLOCKS: i64 = 1_000;
-/// or bytes, which are in memory while it is folded.
-const BYTES: i64 = 8 << 20;
+/// When a group is folded: with sixteen check-ins for each of its monitors, if there are so many; or before whoever reads has too
+/// much to look through.
+const FULL_GROUP: Limits = Limits {
+    blocks: 1_000,
+    checkins: 16 * 1_024,
+    bytes: 8 << 20,
+    batches: 2_000,
+};
+/// So much of it is folded at once: it is in memory meanwhile. One batch more may come on top.
+const BYTES: i64 = 2 << 20;
 /// Monitors of one transaction: whoever appends waits for it.
 const MONITORS: usize = 128;
 /// Chunks of one statement.
 const INSERTED: usize = 500;
 /// Batches that one transaction drops.
-const DROPPED: i64 = 16;
+const DROPPED: i64 = 4;
+/// Hours that were rolled up are rolled up anew for what comes later, if it is no older than that.
+const LATE: Span = Span::from_seconds(48 * 3_600);
 
 /// The newest chunk of a monitor, and what it becomes.
 struct Open {
@@ -69,17 +76,19 @@ struct Folded {
     until: i64,
     blocks: i64,
     bytes: i64,
+    /// No check-in of it is older.
+    from: Time,
     parts: Vec<Part>,
 }
 
 impl Store {
-    /// Folds the group that holds most, if it holds enough, as the holder of `epoch`. Answers whether it did.
+    /// Folds what there is of a group, if one holds enough, as the holder of `epoch`. Answers whether it did.
     ///
     /// # Errors
     /// [`Error::Fenced`] when another process has taken over; after anything else the next call goes on where it ended.
     pub async fn fold_history(&self, epoch: i64) -> Result<bool, Error> {
         let mut session = self.snapshot().await?;
-        let found = session.full_group(BLOCKS, CHECKINS, BYTES).await;
+        let found = session.full_group(&FULL_GROUP).await;
         let group = session.end(found).await?;
         drop(session);
         match group {
@@ -164,6 +173,11 @@ impl Session<'_> {
             (self.newest_batch().await?, (*members.start()).into())
         };
         let left = id(first)?..=*members.end();
+        let until = if group.next > 0 {
+            until
+        } else {
+            self.batch_with(group.id, group.since, until, BYTES).await?
+        };
         let bodies = self.blocks(group.id, group.since, until).await?;
         let mut new: BTreeMap<MonitorId, Vec<FoundCheckin>> = BTreeMap::new();
         for body in &bodies {
@@ -171,6 +185,8 @@ impl Session<'_> {
                 new.entry(found.record.monitor).or_default().push(found);
             }
         }
+        let times = new.values().flatten().map(|found| found.record.checkin.at);
+        let from = times.min().unwrap_or(Time::NEVER);
         let known = self.known_monitors(&left).await?;
         let mut open = self.open_chunks(new.keys().copied()).await?;
         let mut parts = Vec::new();
@@ -204,6 +220,7 @@ impl Session<'_> {
                 .iter()
                 .map(|body| i64::try_from(body.len()).unwrap_or(i64::MAX))
                 .sum(),
+            from,
             parts,
         })
     }
@@ -245,7 +262,22 @@ impl Session<'_> {
             return Err(Error::Fenced);
         }
         folded.group = group;
+        self.roll_again(folded.from).await?;
         self.write_chunks(&part.chunks).await
+    }
+
+    /// Hours that were rolled up without what is folded now: an older version, which knows no blocks, may have decided in between.
+    async fn roll_again(&mut self, from: Time) -> Result<(), Error> {
+        sql::query(
+            "UPDATE history_rolled SET until_at = CASE WHEN $1 > until_at - $2 THEN $1 ELSE until_at - $2 END
+             WHERE until_at > $1",
+        )
+        .bind(floor(from, HOUR).as_micros())
+        .bind(LATE.as_micros())
+        .execute(self.connection())
+        .await
+        .map_err(Error::attempted("see what of history is to be rolled up again"))?;
+        Ok(())
     }
 
     async fn known_monitors(

@@ -1,10 +1,12 @@
 //! What of history is forgotten, by age, by number and by size. Of each monitor the newest check-ins stay, and those among
 //! which its last failure is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use systole_core::engine::MonitorId;
 use systole_core::time::{Span, Time};
 
-use super::rolled::{DAYS, day_number};
+use super::rolled::{DAYS, day_number, floor};
 use super::write::{id, list};
 use crate::lease::fence;
 use crate::sql::Dialect;
@@ -17,7 +19,7 @@ pub struct Keep {
     pub age: Span,
     /// How many of each monitor, give or take a chunk of them.
     pub checkins: i64,
-    /// How many bytes all of them may take.
+    /// How many bytes all of them may take, what is not folded yet aside.
     pub bytes: u64,
     /// How long hours are.
     pub hours: Span,
@@ -44,6 +46,36 @@ struct Chunk {
     n: i64,
     failures: i64,
     until: Time,
+    bytes: u64,
+}
+
+/// What a chunk takes beside its check-ins, about: its row, its key, its place in the index.
+const ROW: u64 = 80;
+/// Bytes are counted by the hour.
+const COUNTED: Span = Span::from_seconds(3_600);
+
+/// How many bytes are kept, by when the newest check-in among them was received.
+#[derive(Clone, Debug, Default)]
+pub struct KeptBytes(BTreeMap<Time, u64>);
+
+impl KeptBytes {
+    fn add(&mut self, chunk: &Chunk) {
+        *self.0.entry(floor(chunk.until, COUNTED)).or_default() += chunk.bytes;
+    }
+
+    /// Where it is more than `bytes`: what is older than this is to go so that the rest is no more.
+    pub fn too_old(&self, bytes: u64) -> Option<Time> {
+        let mut left: u64 = self.0.values().sum();
+        let mut too_old = None;
+        for (hour, of_hour) in &self.0 {
+            if left <= bytes {
+                break;
+            }
+            left -= of_hour;
+            too_old = Some(*hour + COUNTED);
+        }
+        too_old
+    }
 }
 
 /// What limits check-ins.
@@ -77,7 +109,7 @@ fn forgotten(chunks: &[Chunk], limits: Limits) -> Vec<Chunk> {
 
 impl Store {
     /// Forgets what is older, or more, than `keep` says, of the next monitors after `after`, as the holder of `epoch`.
-    /// `older_than` goes in any case. Answers the last of them, or `None` after the last of all.
+    /// `older_than` goes in any case. What stays is added to `kept`. Answers the last of them, or `None` after the last of all.
     ///
     /// # Errors
     /// [`Error::Fenced`] when another process has taken over, or what the database says.
@@ -88,6 +120,7 @@ impl Store {
         older_than: Option<Time>,
         after: Option<MonitorId>,
         now: Time,
+        kept: &mut KeptBytes,
     ) -> Result<Option<MonitorId>, Error> {
         let monitors = self.monitors_after(after.map_or(0, i64::from)).await?;
         let (Some(last), Some(rolled)) = (monitors.last().copied(), self.rolled_until().await?)
@@ -96,7 +129,7 @@ impl Store {
         };
         let ids = list(monitors.iter().copied());
         let rows = sql::query(
-            "SELECT monitor_id, first, n, failures, until_at FROM history_chunk
+            "SELECT monitor_id, first, n, failures, until_at, CAST(length(open_runs) + length(body) AS BIGINT) FROM history_chunk
              WHERE monitor_id IN (SELECT value FROM json_each($1)) ORDER BY monitor_id, first",
         )
         .bind(&ids)
@@ -111,6 +144,7 @@ impl Store {
                 n: row.get(2),
                 failures: row.get(3),
                 until: Time::from_micros(row.get(4)),
+                bytes: row.get::<i64>(5).cast_unsigned() + ROW,
             });
         }
         let limits = Limits {
@@ -122,6 +156,14 @@ impl Store {
             .chunk_by(|a, b| a.monitor == b.monitor)
             .flat_map(|chunks| forgotten(chunks, limits))
             .collect();
+        let is_gone: BTreeSet<(MonitorId, i64)> = gone
+            .iter()
+            .map(|chunk| (chunk.monitor, chunk.first))
+            .collect();
+        chunks
+            .iter()
+            .filter(|chunk| !is_gone.contains(&(chunk.monitor, chunk.first)))
+            .for_each(|chunk| kept.add(chunk));
         let day = |keep: Span| day_number(now - keep);
         let mut session = self.session().await?;
         session.relaxed().await?;
@@ -162,37 +204,6 @@ impl Store {
         .await;
         session.end(done).await?;
         Ok(Some(last))
-    }
-
-    /// Where check-ins take more bytes than they may: up to when the oldest twentieth of them reaches.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn oldest_history(&self, bytes: u64) -> Result<Option<Time>, Error> {
-        if self.database_bytes().await? <= bytes || self.history_bytes().await?.checkins <= bytes {
-            return Ok(None);
-        }
-        let attempted = || Error::attempted("look for the oldest history");
-        let count = self.history_chunks().await?;
-        let row =
-            sql::query("SELECT until_at FROM history_chunk ORDER BY until_at LIMIT 1 OFFSET $1")
-                .bind(count / 20)
-                .fetch_optional(self.readers())
-                .await
-                .map_err(attempted())?;
-        Ok(row.map(|row| Time::from_micros(row.get::<i64>(0) + 1)))
-    }
-
-    /// How many chunks of check-ins there are.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn history_chunks(&self) -> Result<i64, Error> {
-        let row = sql::query("SELECT COUNT(*) FROM history_chunk")
-            .fetch_one(self.readers())
-            .await
-            .map_err(Error::attempted("count history"))?;
-        Ok(row.get(0))
     }
 
     /// Bytes that history takes on the disk.
@@ -242,6 +253,7 @@ mod tests {
                 n: 10,
                 failures: i64::from(failing.iter().any(|failing| *failing as i64 == index)),
                 until: Time::from_seconds((index + 1) * 10),
+                bytes: 0,
             })
             .collect();
         let limits = Limits {
@@ -255,6 +267,34 @@ mod tests {
             .collect();
         let all = chunks.iter().map(|chunk| chunk.first);
         all.filter(|first| !gone.contains(first)).collect()
+    }
+
+    #[test]
+    fn where_it_takes_too_much_the_oldest_hours_go_and_no_more() {
+        let mut kept = KeptBytes::default();
+        for (hour, bytes) in [(1, 100), (2, 50), (2, 50), (5, 300)] {
+            kept.add(&Chunk {
+                monitor: 1,
+                first: 1,
+                n: 1,
+                failures: 0,
+                until: Time::from_seconds(hour * 3_600 + 5),
+                bytes,
+            });
+        }
+        for (bytes, expected) in [
+            (500, None),
+            (499, Some(2)),
+            (400, Some(2)),
+            (399, Some(3)),
+            (300, Some(3)),
+            (299, Some(6)),
+            (0, Some(6)),
+        ] {
+            let expected = expected.map(|hour| Time::from_seconds(hour * 3_600));
+            assert_eq!(kept.too_old(bytes), expected, "{bytes} bytes");
+        }
+        assert_eq!(KeptBytes::default().too_old(0), None);
     }
 
     #[test]

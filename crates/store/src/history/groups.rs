@@ -3,7 +3,7 @@
 use systole_core::engine::MonitorId;
 use systole_core::time::Time;
 
-use super::block::place;
+use super::block::{batch_at, place};
 use crate::{Error, Session, sql};
 
 /// A row of `history_group`.
@@ -20,6 +20,14 @@ pub(super) struct Group {
     pub(super) since: i64,
     /// How many blocks are not.
     pub(super) blocks: i64,
+}
+
+/// What a group may hold at most before it is folded.
+pub(super) struct Limits {
+    pub(super) blocks: i64,
+    pub(super) checkins: i64,
+    pub(super) bytes: i64,
+    pub(super) batches: i64,
 }
 
 impl Group {
@@ -61,16 +69,18 @@ impl Session<'_> {
         self.one_group("id = $1", &[id]).await
     }
 
-    /// The fullest group that holds so many blocks, check-ins or bytes.
-    pub(super) async fn full_group(
-        &mut self,
-        blocks: i64,
-        checkins: i64,
-        bytes: i64,
-    ) -> Result<Option<Group>, Error> {
+    /// Of the groups that hold so many blocks, check-ins or bytes, or something that is so many batches old, the one that has waited
+    /// longest.
+    pub(super) async fn full_group(&mut self, limits: &Limits) -> Result<Option<Group>, Error> {
+        let newest = self.newest_batch().await?;
         self.one_group(
-            "blocks >= $1 OR checkins >= $2 OR bytes >= $3 ORDER BY checkins DESC, id LIMIT 1",
-            &[blocks, checkins, bytes],
+            "blocks >= $1 OR checkins >= $2 OR bytes >= $3 OR (blocks > 0 AND since <= $4) ORDER BY since, id LIMIT 1",
+            &[
+                limits.blocks,
+                limits.checkins,
+                limits.bytes,
+                newest - limits.batches,
+            ],
         )
         .await
     }
@@ -94,23 +104,54 @@ impl Session<'_> {
         Ok(row.as_ref().map(Group::of))
     }
 
-    /// The blocks of a group from one batch to another, the oldest first, with their batches.
+    /// The blocks of a group from one batch to another, the oldest first.
     pub(super) async fn blocks(
         &mut self,
         group: i64,
         from: i64,
         until: i64,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let places: Vec<String> = (from..=until)
-            .map(|batch| place(batch, group).to_string())
-            .collect();
         let rows = sql::query(
             "SELECT body FROM history_block WHERE place IN (SELECT value FROM json_each($1)) ORDER BY place",
         )
-        .bind(format!("[{}]", places.join(",")))
+        .bind(places(group, from, until))
         .fetch_all(self.connection())
         .await
         .map_err(Error::attempted("read blocks of history"))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
+
+    /// The last batch, up to `until`, with which the blocks of a group from `from` on come to so many bytes.
+    pub(super) async fn batch_with(
+        &mut self,
+        group: i64,
+        from: i64,
+        until: i64,
+        bytes: i64,
+    ) -> Result<i64, Error> {
+        let rows = sql::query(
+            "SELECT place, CAST(length(body) AS BIGINT) FROM history_block
+             WHERE place IN (SELECT value FROM json_each($1)) ORDER BY place",
+        )
+        .bind(places(group, from, until))
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::attempted("measure blocks of history"))?;
+        let mut left = bytes;
+        for row in &rows {
+            left -= row.get::<i64>(1);
+            if left <= 0 {
+                return Ok(batch_at(row.get(0)));
+            }
+        }
+        Ok(until)
+    }
+}
+
+/// Where the blocks of a group stand, as a JSON list.
+fn places(group: i64, from: i64, until: i64) -> String {
+    let places: Vec<String> = (from..=until)
+        .map(|batch| place(batch, group).to_string())
+        .collect();
+    format!("[{}]", places.join(","))
 }

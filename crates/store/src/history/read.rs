@@ -15,6 +15,8 @@ use crate::{Error, Session, Store, sql};
 
 /// Chunks that are read at once.
 const CHUNKS: i64 = 3;
+/// Batches whose blocks are read at once.
+const BATCHES: i64 = 500;
 /// Rows of the log that are read at once.
 const ROWS: i64 = 500;
 
@@ -23,6 +25,8 @@ const ROWS: i64 = 500;
 pub struct Lag {
     /// Rows of the log that are not written.
     pub rows: i64,
+    /// Check-ins in them.
+    pub checkins: i64,
     /// When the oldest of them was stored.
     pub oldest: Option<Time>,
 }
@@ -49,7 +53,7 @@ impl Store {
     /// What the database says.
     pub async fn history_lag(&self) -> Result<Lag, Error> {
         let row = sql::query(
-            "SELECT COUNT(*), MIN(l.put) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
+            "SELECT COUNT(*), CAST(COALESCE(SUM(l.n), 0) AS BIGINT), MIN(l.put) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
              CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
         )
         .fetch_one(self.readers())
@@ -57,7 +61,8 @@ impl Store {
         .map_err(Error::attempted("see how far history is behind"))?;
         Ok(Lag {
             rows: row.get(0),
-            oldest: row.get::<Option<i64>>(1).map(Time::from_micros),
+            checkins: row.get(1),
+            oldest: row.get::<Option<i64>>(2).map(Time::from_micros),
         })
     }
 }
@@ -149,11 +154,15 @@ impl Session<'_> {
         if group.blocks == 0 {
             return Ok(Vec::new());
         }
-        let from = group.since.max(group.folded_for(monitor) + 1);
+        let mut from = group.since.max(group.folded_for(monitor) + 1);
         let newest = self.newest_batch().await?;
         let mut found = Vec::new();
-        for body in self.blocks(id, from, newest).await? {
-            found.extend(unpack_block(id, &body, &(monitor..=monitor))?);
+        while from <= newest {
+            let until = newest.min(from + BATCHES - 1);
+            for body in self.blocks(id, from, until).await? {
+                found.extend(unpack_block(id, &body, &(monitor..=monitor))?);
+            }
+            from = until + 1;
         }
         Ok(found)
     }

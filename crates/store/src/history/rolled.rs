@@ -54,7 +54,7 @@ struct Rolled {
     until: Time,
     /// As the events up to this one tell them.
     event: i64,
-    /// Of the next hour the monitors up to this one are; `None` where it is not begun.
+    /// Of the next hour the monitors up to this one are; `None` where it is not begun, or was begun for another one.
     monitor: Option<i64>,
 }
 
@@ -138,7 +138,7 @@ impl Store {
     }
 
     async fn rolled(&self) -> Result<Option<Rolled>, Error> {
-        let row = sql::query("SELECT until_at, event, monitor FROM history_rolled WHERE id = 1")
+        let row = sql::query("SELECT until_at, event, CASE WHEN hour = until_at THEN monitor END FROM history_rolled WHERE id = 1")
             .fetch_optional(self.readers())
             .await
             .map_err(Error::attempted("read how far rollups have come"))?;
@@ -394,8 +394,9 @@ impl Session<'_> {
 
     async fn set_rolled(&mut self, rolled: Rolled) -> Result<(), Error> {
         sql::query(
-            "INSERT INTO history_rolled (id, until_at, event, monitor) VALUES (1, $1, $2, $3)
-             ON CONFLICT (id) DO UPDATE SET until_at = excluded.until_at, event = excluded.event, monitor = excluded.monitor",
+            "INSERT INTO history_rolled (id, until_at, event, hour, monitor) VALUES (1, $1, $2, $1, $3)
+             ON CONFLICT (id) DO UPDATE SET until_at = excluded.until_at, event = excluded.event, hour = excluded.hour,
+             monitor = excluded.monitor",
         )
         .bind(rolled.until.as_micros())
         .bind(rolled.event)

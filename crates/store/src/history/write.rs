@@ -3,7 +3,7 @@
 //! What a batch says is read and packed before the writer is asked for, so that check-ins wait for its rows alone. It stands
 //! in blocks by group until it is folded ([`super::fold`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use systole_core::engine::{Action, Command, MonitorId, Position};
 use systole_core::time::Time;
@@ -42,11 +42,12 @@ struct Row {
     bytes: usize,
 }
 
-/// What has to do with pauses.
+/// What begins or ends a pause.
 #[derive(Clone, Copy)]
 enum Said {
     Paused(Time),
     Resumed(Time),
+    /// The first one after that.
     Checkin(Time),
 }
 
@@ -77,7 +78,7 @@ struct Batch {
     /// Its number.
     number: i64,
     blocks: Vec<Block>,
-    /// Of monitors that are paused or become so, in the order in which it happened.
+    /// In the order in which it happened.
     pauses: Vec<(MonitorId, Said)>,
     deleted: Vec<MonitorId>,
     /// How far it goes, per stream.
@@ -123,7 +124,6 @@ impl Session<'_> {
     async fn next_batch(&mut self) -> Result<Batch, Error> {
         let (rows, drained) = self.unwritten().await?;
         let bodies = self.bodies(&rows).await?;
-        let paused = self.paused_monitors().await?;
         let mut batch = Batch {
             number: self.newest_batch().await? + 1,
             blocks: Vec::new(),
@@ -135,7 +135,7 @@ impl Session<'_> {
                 drained,
             },
         };
-        let mut concerned = paused;
+        let mut resumed = self.resumed().await?;
         let mut groups: BTreeMap<i64, Vec<FoundCheckin>> = BTreeMap::new();
         for row in &rows {
             batch.reached.insert(row.stream, row.seq);
@@ -147,9 +147,10 @@ impl Session<'_> {
                     let position = position(row.stream, row.seq);
                     for found in found_in(position, unpack_checkins(body, row.at)?) {
                         let monitor = found.record.monitor;
-                        if concerned.contains(&monitor) {
-                            let said = Said::Checkin(found.record.checkin.at);
-                            batch.pauses.push((monitor, said));
+                        let at = found.record.checkin.at;
+                        if resumed.get(&monitor).is_some_and(|resumed| *resumed <= at) {
+                            resumed.remove(&monitor);
+                            batch.pauses.push((monitor, Said::Checkin(at)));
                         }
                         groups.entry(group_of(monitor)).or_default().push(found);
                         batch.written.checkins += 1;
@@ -157,7 +158,7 @@ impl Session<'_> {
                 }
                 COMMANDS => {
                     for command in unpack_commands(body)? {
-                        command_says(&command, &mut concerned, &mut batch);
+                        command_says(&command, &mut resumed, &mut batch);
                     }
                 }
                 _ => {}
@@ -192,8 +193,8 @@ impl Session<'_> {
         for (index, row) in rows.iter().enumerate() {
             if row.kind == BATCH {
                 checkins += row.checkins;
-                bytes += row.bytes;
             }
+            bytes += row.bytes;
             if (checkins >= CHECKINS || bytes >= BYTES) && index + 1 < rows.len() {
                 (enough, drained) = (index + 1, false);
                 break;
@@ -230,13 +231,18 @@ impl Session<'_> {
         Ok(bodies)
     }
 
-    /// Those whose pause has not ended.
-    async fn paused_monitors(&mut self) -> Result<BTreeSet<MonitorId>, Error> {
-        let rows = sql::query("SELECT monitor_id FROM history_pause WHERE until_at IS NULL")
-            .fetch_all(self.connection())
-            .await
-            .map_err(Error::attempted("read which monitors are paused"))?;
-        rows.iter().map(|row| id(row.get(0))).collect()
+    /// Those that were resumed and have said nothing since, with when that was.
+    async fn resumed(&mut self) -> Result<BTreeMap<MonitorId, Time>, Error> {
+        let rows = sql::query(
+            "SELECT monitor_id, MIN(resumed_at) FROM history_pause WHERE until_at IS NULL AND resumed_at IS NOT NULL
+             GROUP BY monitor_id",
+        )
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::attempted("read which monitors were resumed"))?;
+        rows.iter()
+            .map(|row| Ok((id(row.get(0))?, Time::from_micros(row.get(1)))))
+            .collect()
     }
 
     async fn write_batch(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -422,18 +428,19 @@ pub(super) fn found_in(position: Position, records: Vec<CheckinRecord>) -> Vec<F
         .collect()
 }
 
-fn command_says(command: &Command, concerned: &mut BTreeSet<MonitorId>, batch: &mut Batch) {
-    let Some(monitor) = command.monitor else {
+fn command_says(command: &Command, resumed: &mut BTreeMap<MonitorId, Time>, batch: &mut Batch) {
+    let (Some(monitor), at) = (command.monitor, command.at) else {
         return;
     };
-    let said = match command.action {
-        Action::Pause => Said::Paused(command.at),
-        Action::Resume => Said::Resumed(command.at),
-        Action::Delete => return batch.deleted.push(monitor),
-        _ => return,
-    };
-    concerned.insert(monitor);
-    batch.pauses.push((monitor, said));
+    match command.action {
+        Action::Pause => batch.pauses.push((monitor, Said::Paused(at))),
+        Action::Resume => {
+            resumed.entry(monitor).or_insert(at);
+            batch.pauses.push((monitor, Said::Resumed(at)));
+        }
+        Action::Delete => batch.deleted.push(monitor),
+        _ => {}
+    }
 }
 
 pub(super) fn position(stream: i64, seq: i64) -> Position {

@@ -6,8 +6,9 @@ use std::pin::pin;
 use systole_core::engine::MonitorId;
 use systole_core::heartbeat::Signal;
 use systole_store::Error;
+use systole_store::history::rolled::Resolution;
 
-use crate::stores::{Place, Told, both, minutes};
+use crate::stores::{A, Place, Told, both, minutes};
 use crate::{assert_same, second};
 
 /// Enough for two groups and more than one transaction of folding.
@@ -68,8 +69,8 @@ async fn reading_is_the_same_while_groups_are_folded_one_by_one() {
             "{place}: not enough for that"
         );
         assert_reads(&told, &expected, &format!("{place}: in blocks")).await;
-        rounds(&mut told, &mut expected, 7..11).await;
-        assert_eq!(waiting(&place).await, 11 * i64::from(MONITORS), "{place}");
+        rounds(&mut told, &mut expected, 7..17).await;
+        assert_eq!(waiting(&place).await, 17 * i64::from(MONITORS), "{place}");
         assert!(
             told.store.fold_history(told.epoch).await.unwrap(),
             "{place}: the full group"
@@ -78,9 +79,9 @@ async fn reading_is_the_same_while_groups_are_folded_one_by_one() {
             !told.store.fold_history(told.epoch).await.unwrap(),
             "{place}: the other one has too little"
         );
-        assert!(waiting(&place).await < 11 * 300, "{place}");
+        assert!(waiting(&place).await < 17 * 300, "{place}");
         assert_reads(&told, &expected, &format!("{place}: one group is folded")).await;
-        rounds(&mut told, &mut expected, 11..14).await;
+        rounds(&mut told, &mut expected, 17..20).await;
         assert_reads(&told, &expected, &format!("{place}: blocks after chunks")).await;
         told.roll_all(minutes(200)).await;
         assert_eq!(
@@ -97,15 +98,15 @@ async fn folding_that_was_broken_off_anywhere_goes_on_and_doubles_nothing() {
     for place in both() {
         let mut told = place.open_with(MONITORS).await;
         let mut expected = Expected::new();
-        rounds(&mut told, &mut expected, 0..11).await;
+        rounds(&mut told, &mut expected, 0..17).await;
         for cut in 0.. {
             // More comes in meanwhile.
             if cut == 9 {
-                rounds(&mut told, &mut expected, 11..13).await;
+                rounds(&mut told, &mut expected, 17..19).await;
             }
             let mut looks = 0;
             let done = {
-                let mut fold = pin!(told.store.roll_history(told.epoch, minutes(71)));
+                let mut fold = pin!(told.store.roll_history(told.epoch, minutes(131)));
                 std::future::poll_fn(|context| match fold.as_mut().poll(context) {
                     std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
                     std::task::Poll::Pending if looks >= cut => std::task::Poll::Ready(None),
@@ -134,7 +135,7 @@ async fn blocks_go_once_every_group_of_their_batch_is_folded() {
     for place in both() {
         let mut told = place.open_with(MONITORS).await;
         let mut expected = Expected::new();
-        rounds(&mut told, &mut expected, 0..11).await;
+        rounds(&mut told, &mut expected, 0..17).await;
         let blocks = "SELECT COUNT(*) FROM history_block";
         assert!(
             told.store.fold_history(told.epoch).await.unwrap(),
@@ -145,11 +146,11 @@ async fn blocks_go_once_every_group_of_their_batch_is_folded() {
             "{place}: the other group still needs its blocks"
         );
         told.roll_all(minutes(80)).await;
-        assert_eq!(place.number(blocks).await, 22, "{place}");
+        assert_eq!(place.number(blocks).await, 34, "{place}");
         while told.store.drop_folded(told.epoch).await.unwrap() {}
         assert_eq!(place.number(blocks).await, 0, "{place}");
         assert_reads(&told, &expected, &format!("{place}: without blocks")).await;
-        rounds(&mut told, &mut expected, 11..12).await;
+        rounds(&mut told, &mut expected, 17..18).await;
         assert_reads(
             &told,
             &expected,
@@ -164,7 +165,7 @@ async fn only_the_holder_of_the_lease_folds_and_drops() {
     for place in both() {
         let mut told = place.open_with(MONITORS).await;
         let mut expected = Expected::new();
-        rounds(&mut told, &mut expected, 0..11).await;
+        rounds(&mut told, &mut expected, 0..17).await;
         let former = told.epoch;
         told.epoch = told.store.take_lease(9).await.unwrap();
         let folded = told.store.fold_history(former).await;
@@ -176,5 +177,32 @@ async fn only_the_holder_of_the_lease_folds_and_drops() {
             "{place}: {dropped:?}"
         );
         assert_reads(&told, &expected, &format!("{place}")).await;
+    }
+}
+
+#[tokio::test]
+async fn hours_that_an_older_version_rolled_up_without_blocks_are_rolled_up_again() {
+    for place in both() {
+        let mut told = place.open().await;
+        told.row(&[(600, Signal::Success, None)]).await;
+        told.row(&[(4_000, Signal::Success, None)]).await;
+        told.write_all().await;
+        // It knows neither blocks nor how far an hour is rolled up.
+        let until = minutes(120).as_micros();
+        let rolled = "INSERT INTO history_rolled (id, until_at, event, hour, monitor) VALUES";
+        place
+            .execute(&format!(
+                "{rolled} (1, {until}, 0, {}, 1)",
+                minutes(60).as_micros()
+            ))
+            .await;
+        told.roll_all(minutes(200)).await;
+        let hours = told
+            .store
+            .rollups(told.monitor, Resolution::Hour, A, minutes(200))
+            .await
+            .unwrap();
+        let checkins: Vec<u64> = hours.iter().map(|hour| hour.rollup.checkins).collect();
+        assert_eq!(checkins, [1, 1, 0, 0], "{place}");
     }
 }

@@ -14,7 +14,7 @@ use systole_core::history::Rollup;
 use systole_core::time::{Span, Time};
 use systole_store::Error;
 use systole_store::history::FoundCheckin;
-use systole_store::history::forget::Keep;
+use systole_store::history::forget::{Keep, KeptBytes};
 use systole_store::history::rolled::Resolution;
 
 /// The seconds since the beginning.
@@ -338,18 +338,22 @@ async fn old_history_goes_and_the_newest_and_the_last_failure_stay() {
         };
         let forget = async |keep: Keep| {
             let mut after = None;
+            let mut kept = KeptBytes::default();
             loop {
                 after = told
                     .store
-                    .forget_history(told.epoch, &keep, None, after, now)
+                    .forget_history(told.epoch, &keep, None, after, now, &mut kept)
                     .await
                     .unwrap();
                 if after.is_none() {
-                    break;
+                    return kept;
                 }
             }
         };
-        forget(all).await;
+        let kept = forget(all).await;
+        assert_eq!(kept.too_old(100_000), None, "{place}");
+        let half = kept.too_old(10_000).unwrap();
+        assert!(half > minutes(300) && half < now, "{place}: {half}");
         assert_eq!(
             said(&told, 10_000).await.len(),
             2_000,

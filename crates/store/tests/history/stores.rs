@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// Runs a statement beside the store, as if the engine had.
-    async fn execute(&self, statement: &str) {
+    pub async fn execute(&self, statement: &str) {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());
         match self {
             Place::Sqlite(directory) => {
