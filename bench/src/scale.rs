@@ -61,8 +61,8 @@ pub fn run(mut options: Options) -> Result<()> {
         .try_for_each(|kind| on(*kind, &options, &mut bench, &mut report));
     report.note(
         "start and memory are proportional to the monitors by design: every state is read at the start and kept in \
-         memory, so that nothing is read for a ping. Written behind: a pass writes what the load has touched, which of \
-         more monitors is more",
+         memory, so that nothing is read for a ping. Written behind: a pass begins every 30 s and history is written every \
+         10 s or sooner, so what is left depends on when the load ended",
     );
     if options.db.contains(&Kind::Postgres) {
         report.note(ON_LOOPBACK);
@@ -190,9 +190,5 @@ fn say_all(kind: Kind, sizes: &[Size], report: &mut Report) {
             "",
             Goal::NONE,
         );
-        if let Some((here, there)) = size.history.zip(first.history) {
-            let flat = Goal::at_most(None, Some(1.1));
-            report.figure(to("history lag"), here / there, "", flat);
-        }
     }
 }

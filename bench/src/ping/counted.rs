@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use super::speed::Measured;
 use super::{Options, machine};
-use crate::api;
+use crate::api::{self, Client};
 use crate::bench::{Bench, Data};
 use crate::instructions::{Callgrind, Counter, INSTALL, Perf};
 use crate::load::Plan;
@@ -54,6 +55,7 @@ fn by_perf(
     let mut ours = [0.0; 2];
     for (data, found) in [small, large].into_iter().zip(&mut ours) {
         let (server, _) = bench.start(data)?;
+        somebody_is_told(&server)?;
         *found = perf_run(options, bench, data, &server, true)?;
     }
     report.figure(
@@ -102,18 +104,20 @@ fn by_callgrind(
     say("- instructions: perf has no counters here, so callgrind counts user mode; this is slow");
     let mut callgrind = Callgrind::new(bench.work(), "bare");
     let bare = process::bare(&callgrind.wrapper())?;
-    let (limit, slow_ping) = callgrind_run(options, bench, large, &bare, false, &mut callgrind)?;
+    let (limit, slow_ping, _) = callgrind_run(options, bench, large, &bare, false, &mut callgrind)?;
     bare.kill()?;
     // As much slower as the processor is there, so that a flush finds as many pings waiting.
     let slowness = (slow_ping / measured.bare_ping).clamp(1.0, 1_000.0);
     let delay = machine::probe_fsync(bench.work())?.mul_f64(slowness);
-    let mut ours = [0.0; 2];
+    let (mut ours, mut resting) = ([0.0; 2], 0.0);
     let mut per_flush = 0.0;
     for (index, data) in [small, large].into_iter().enumerate() {
         let mut callgrind = Callgrind::new(bench.work(), &data.monitors.to_string());
         let (server, _) = bench.start_with(data, &callgrind.wrapper(), &shim.environment(delay))?;
+        somebody_is_told(&server)?;
         let flushes = shim.flushes()?;
-        (ours[index], _) = callgrind_run(options, bench, data, &server, true, &mut callgrind)?;
+        (ours[index], _, resting) =
+            callgrind_run(options, bench, data, &server, true, &mut callgrind)?;
         let ratio = (options.counted + options.counted / 5) as f64
             / (shim.flushes()? - flushes).max(1) as f64;
         per_flush = ratio;
@@ -151,6 +155,12 @@ fn by_callgrind(
     report.figure("  bare hyper, user", limit, "", Goal::NONE);
     report.figure("  durable ping, user", ours[1], "", Goal::NONE);
     report.figure(
+        "  spent at rest, as a part of what was counted, and taken off",
+        resting,
+        "",
+        Goal::NONE,
+    );
+    report.figure(
         format!("{} (user)", growth_name(small, large)),
         ours[1] / ours[0],
         "",
@@ -165,6 +175,15 @@ fn by_callgrind(
     Ok(())
 }
 
+/// A server whose heartbeats lead to nobody counts these for each scrape of its metrics, by which it is asked whether all is written.
+fn somebody_is_told(server: &Server) -> Result<()> {
+    let channel = json!({
+        "name": "nobody", "kind": "webhook", "config": {"url": "http://127.0.0.1:9/"}, "default": true
+    });
+    Client::connect(server.address)?.create("/api/v1/channels", &channel)?;
+    Ok(())
+}
+
 /// What is written behind belongs to the pings before it; the bare server has nothing of the kind.
 fn written(server: &Server, is_ours: bool) -> Result<()> {
     if is_ours {
@@ -173,7 +192,7 @@ fn written(server: &Server, is_ours: bool) -> Result<()> {
     Ok(())
 }
 
-/// User instructions per ping less what the server spends at rest, and the wall time of one ping in seconds.
+/// User instructions per ping less what the server spends at rest, the wall time of one ping in seconds, and the part that was taken off.
 fn callgrind_run(
     options: &Options,
     bench: &mut Bench,
@@ -181,7 +200,7 @@ fn callgrind_run(
     server: &Server,
     is_ours: bool,
     callgrind: &mut Callgrind,
-) -> Result<(f64, f64)> {
+) -> Result<(f64, f64, f64)> {
     let bounded = |requests| Plan {
         requests,
         ..data.closed(server, options.conns, Duration::from_secs(120))
@@ -211,6 +230,7 @@ fn callgrind_run(
     Ok((
         (all - resting) / pings,
         outcome.elapsed.as_secs_f64() / pings,
+        resting / all,
     ))
 }
 

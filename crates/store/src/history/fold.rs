@@ -16,7 +16,7 @@ use super::block::{batch_at, members, place, unpack as unpack_block};
 use super::chunk::{ChunkPacker, FULL, pack_open, unpack, unpack_open};
 use super::groups::{Group, Limits};
 use super::rolled::floor;
-use super::write::{id, list};
+use super::write::{breathe, id, list};
 use crate::lease::fence;
 use crate::{Error, Session, Store, sql};
 
@@ -180,7 +180,8 @@ impl Session<'_> {
         };
         let bodies = self.blocks(group.id, group.since, until).await?;
         let mut new: BTreeMap<MonitorId, Vec<FoundCheckin>> = BTreeMap::new();
-        for body in &bodies {
+        for (index, body) in bodies.iter().enumerate() {
+            breathe(index).await;
             for found in unpack_block(group.id, body, &left)? {
                 new.entry(found.record.monitor).or_default().push(found);
             }
@@ -197,7 +198,8 @@ impl Session<'_> {
                 checkins: 0,
                 chunks: Vec::new(),
             };
-            for (monitor, all) in new.by_ref().take(MONITORS) {
+            for (index, (monitor, all)) in new.by_ref().take(MONITORS).enumerate() {
+                breathe(index).await;
                 part.checkins += i64::try_from(all.len()).unwrap_or(i64::MAX);
                 // One that was deleted since has no history to go to.
                 if known.contains(&monitor) {
