@@ -86,14 +86,18 @@ impl Client {
         Ok(name.len() as f64)
     }
 
-    /// The values of one of our metrics, without its prefix; `None` where there is no such metric.
+    /// The value of one of our metrics, without its prefix; `None` where there is no such metric.
     pub fn metric(&mut self, name: &str) -> Result<Option<f64>> {
+        Ok(metric_in(&self.metrics()?, name))
+    }
+
+    fn metrics(&mut self) -> Result<String> {
         let (status, body) = self.request("GET", "/metrics", "")?;
         ensure!(
             status == 200,
             "GET /metrics answered {status}, not 200: {body}"
         );
-        Ok(metric_in(&body, name))
+        Ok(body)
     }
 
     fn request(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
@@ -149,11 +153,11 @@ pub fn all_written(servers: &[Server]) -> Result<Duration> {
     loop {
         for server in servers {
             let mut client = Client::connect(server.address)?;
-            if client.metric("decides")? == Some(1.0)
-                && client.metric("monitors_dirty")? == Some(0.0)
-                && client
-                    .metric("history_lag_rows")?
-                    .is_none_or(|rows| rows <= AT_REST * servers.len() as f64)
+            let metrics = client.metrics()?;
+            let of = |name| metric_in(&metrics, name);
+            if of("decides") == Some(1.0)
+                && of("monitors_dirty") == Some(0.0)
+                && of("history_lag_rows").is_none_or(|rows| rows <= AT_REST * servers.len() as f64)
             {
                 return Ok(begun.elapsed());
             }

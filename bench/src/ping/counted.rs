@@ -104,7 +104,8 @@ fn by_callgrind(
     say("- instructions: perf has no counters here, so callgrind counts user mode; this is slow");
     let mut callgrind = Callgrind::new(bench.work(), "bare");
     let bare = process::bare(&callgrind.wrapper())?;
-    let (limit, slow_ping, _) = callgrind_run(options, bench, large, &bare, false, &mut callgrind)?;
+    let counted = callgrind_run(options, bench, large, &bare, None, &mut callgrind)?;
+    let (limit, slow_ping) = (counted.per_ping, counted.seconds);
     bare.kill()?;
     // As much slower as the processor is there, so that a flush finds as many pings waiting.
     let slowness = (slow_ping / measured.bare_ping).clamp(1.0, 1_000.0);
@@ -192,15 +193,29 @@ fn written(server: &Server, is_ours: bool) -> Result<()> {
     Ok(())
 }
 
-/// User instructions per ping less what the server spends at rest, the wall time of one ping in seconds, and the part that was taken off.
+/// What was counted under valgrind.
+struct Counted {
+    /// User instructions per ping, less what the server spends at rest.
+    per_ping: f64,
+    /// Wall time of a ping.
+    seconds: f64,
+    /// The part of all instructions that was taken off.
+    resting: f64,
+    /// Pings that one flush made durable.
+    per_flush: f64,
+}
+
+/// `shim` counts the flushes of a server that is ours.
 fn callgrind_run(
     options: &Options,
     bench: &mut Bench,
     data: &Data,
     server: &Server,
-    is_ours: bool,
+    shim: Option<&Shim>,
     callgrind: &mut Callgrind,
-) -> Result<(f64, f64, f64)> {
+) -> Result<Counted> {
+    let is_ours = shim.is_some();
+    let flushes = || shim.map_or(Ok(0), Shim::flushes);
     let bounded = |requests| Plan {
         requests,
         ..data.closed(server, options.conns, Duration::from_secs(120))
@@ -213,11 +228,12 @@ fn callgrind_run(
         std::thread::sleep(rest);
         Ok(())
     })?;
-    let (all, (elapsed, outcome)) = callgrind.count(server.pid(), || {
-        let started = Instant::now();
+    let (all, (elapsed, outcome, flushed)) = callgrind.count(server.pid(), || {
+        let (started, before) = (Instant::now(), flushes()?);
         let outcome = bench.load("a counted run under valgrind", bounded(options.counted))?;
+        let flushed = flushes()? - before;
         written(server, is_ours)?;
-        Ok((started.elapsed(), outcome))
+        Ok((started.elapsed(), outcome, flushed))
     })?;
     let pings = outcome.latency.count() as f64;
     let resting = at_rest * elapsed.as_secs_f64() / rest.as_secs_f64();
@@ -227,11 +243,12 @@ fn callgrind_run(
         "the server did as much at rest ({resting:.0} instructions) as under load ({all:.0}): it still wrote behind what came \
          before, so instructions per ping are not known"
     );
-    Ok((
-        (all - resting) / pings,
-        outcome.elapsed.as_secs_f64() / pings,
-        resting / all,
-    ))
+    Ok(Counted {
+        per_ping: (all - resting) / pings,
+        seconds: outcome.elapsed.as_secs_f64() / pings,
+        resting: resting / all,
+        per_flush: pings / flushed.max(1) as f64,
+    })
 }
 
 fn growth_name(small: &Data, large: &Data) -> String {

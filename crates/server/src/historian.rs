@@ -20,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// reads looks through what waits.
 const ENOUGH: i64 = 20_000;
 const WRITE_EVERY: Duration = Duration::from_secs(10);
+/// Steps of rolling up in one turn: a step is for some monitors, and there may be a million.
+const ROLLING: usize = 10;
 /// After each step, which is one transaction or some, others have the writer and the processor for as long as it took: at least
 const BREATH: Duration = Duration::from_millis(5);
 /// and at most
@@ -82,10 +84,14 @@ async fn turns(app: &App, epoch: i64, drained: &mut Option<Drained>) -> Result<(
         let step = Instant::now();
         is_more |= store.fold_history(epoch).await?;
         rest(app, step).await;
-        if let Some(Drained(_, read)) = *drained {
+        for Drained(_, read) in std::iter::repeat_n(*drained, ROLLING).flatten() {
             let step = Instant::now();
-            is_more |= store.roll_history(epoch, read).await?;
+            let is_rolling = store.roll_history(epoch, read).await?;
+            is_more |= is_rolling;
             rest(app, step).await;
+            if !is_rolling || app.stop.is_cancelled() {
+                break;
+            }
         }
         let step = Instant::now();
         is_more |= store.drop_folded(epoch).await?;

@@ -59,10 +59,15 @@ impl Embedded {
             .await
             .map_err(Error::attempted("open the database"))?;
         migrate(&mut connection, directory).await?;
+        // What they read again the kernel has in memory, once for all of them.
+        let reading = options
+            .read_only(true)
+            .create_if_missing(false)
+            .pragma("cache_size", "-4096");
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .min_connections(0)
-            .connect_lazy_with(options.read_only(true).create_if_missing(false));
+            .connect_lazy_with(reading);
         let writer = Mutex::new(Writer {
             connection,
             open: false,

@@ -8,14 +8,13 @@ use std::ops::RangeInclusive;
 
 use systole_core::engine::MonitorId;
 use systole_core::heartbeat::Signal;
-use systole_core::history::{HOUR, OpenRuns};
+use systole_core::history::OpenRuns;
 use systole_core::time::{Span, Time};
 
 use super::FoundCheckin;
 use super::block::{batch_at, members, place, unpack as unpack_block};
 use super::chunk::{ChunkPacker, FULL, pack_open, unpack, unpack_open};
 use super::groups::{Group, Limits};
-use super::rolled::floor;
 use super::write::{breathe, id, list};
 use crate::lease::fence;
 use crate::{Error, Session, Store, sql};
@@ -36,8 +35,8 @@ const MONITORS: usize = 128;
 const INSERTED: usize = 500;
 /// Batches that one transaction drops.
 const DROPPED: i64 = 4;
-/// Hours that were rolled up are rolled up anew for what comes later, if it is no older than that.
-const LATE: Span = Span::from_seconds(48 * 3_600);
+/// Of hours that were rolled up those are rolled up anew for what comes later that are no older than that.
+const LATE: Span = Span::from_seconds(24 * 3_600);
 
 /// The newest chunk of a monitor, and what it becomes.
 struct Open {
@@ -67,6 +66,8 @@ struct Part {
     next: i64,
     checkins: i64,
     chunks: Vec<ChunkRow>,
+    /// When the first of each monitor's check-ins was received.
+    first: BTreeMap<MonitorId, Time>,
 }
 
 /// What folding a group makes of it.
@@ -76,8 +77,6 @@ struct Folded {
     until: i64,
     blocks: i64,
     bytes: i64,
-    /// No check-in of it is older.
-    from: Time,
     parts: Vec<Part>,
 }
 
@@ -186,8 +185,6 @@ impl Session<'_> {
                 new.entry(found.record.monitor).or_default().push(found);
             }
         }
-        let times = new.values().flatten().map(|found| found.record.checkin.at);
-        let from = times.min().unwrap_or(Time::NEVER);
         let known = self.known_monitors(&left).await?;
         let mut open = self.open_chunks(new.keys().copied()).await?;
         let mut parts = Vec::new();
@@ -197,12 +194,15 @@ impl Session<'_> {
                 next: i64::from(*members.end()) + 1,
                 checkins: 0,
                 chunks: Vec::new(),
+                first: BTreeMap::new(),
             };
             for (index, (monitor, all)) in new.by_ref().take(MONITORS).enumerate() {
                 breathe(index).await;
                 part.checkins += i64::try_from(all.len()).unwrap_or(i64::MAX);
                 // One that was deleted since has no history to go to.
                 if known.contains(&monitor) {
+                    let times = all.iter().map(|found| found.record.checkin.at);
+                    part.first.extend(times.min().map(|at| (monitor, at)));
                     append(monitor, open.remove(&monitor), all, &mut part.chunks);
                 }
             }
@@ -222,7 +222,6 @@ impl Session<'_> {
                 .iter()
                 .map(|body| i64::try_from(body.len()).unwrap_or(i64::MAX))
                 .sum(),
-            from,
             parts,
         })
     }
@@ -264,22 +263,8 @@ impl Session<'_> {
             return Err(Error::Fenced);
         }
         folded.group = group;
-        self.roll_again(folded.from).await?;
-        self.write_chunks(&part.chunks).await
-    }
-
-    /// Hours that were rolled up without what is folded now: an older version, which knows no blocks, may have decided in between.
-    async fn roll_again(&mut self, from: Time) -> Result<(), Error> {
-        sql::query(
-            "UPDATE history_rolled SET until_at = CASE WHEN $1 > until_at - $2 THEN $1 ELSE until_at - $2 END
-             WHERE until_at > $1",
-        )
-        .bind(floor(from, HOUR).as_micros())
-        .bind(LATE.as_micros())
-        .execute(self.connection())
-        .await
-        .map_err(Error::attempted("see what of history is to be rolled up again"))?;
-        Ok(())
+        self.write_chunks(&part.chunks).await?;
+        self.roll_again(&part.first, LATE).await
     }
 
     async fn known_monitors(

@@ -54,20 +54,29 @@ const ROW: u64 = 80;
 /// Bytes are counted by the hour.
 const COUNTED: Span = Span::from_seconds(3_600);
 
-/// How many bytes are kept, by when the newest check-in among them was received.
+/// How many bytes are kept.
 #[derive(Clone, Debug, Default)]
-pub struct KeptBytes(BTreeMap<Time, u64>);
+pub struct KeptBytes {
+    /// Of what may go, by when the newest check-in in it was received.
+    by_hour: BTreeMap<Time, u64>,
+    /// Of what stays in any case.
+    staying: u64,
+}
 
 impl KeptBytes {
-    fn add(&mut self, chunk: &Chunk) {
-        *self.0.entry(floor(chunk.until, COUNTED)).or_default() += chunk.bytes;
+    fn may_go(&mut self, chunk: &Chunk) {
+        *self.by_hour.entry(floor(chunk.until, COUNTED)).or_default() += chunk.bytes;
+    }
+
+    fn stays(&mut self, chunk: &Chunk) {
+        self.staying += chunk.bytes;
     }
 
     /// Where it is more than `bytes`: what is older than this is to go so that the rest is no more.
     pub fn too_old(&self, bytes: u64) -> Option<Time> {
-        let mut left: u64 = self.0.values().sum();
+        let mut left: u64 = self.staying + self.by_hour.values().sum::<u64>();
         let mut too_old = None;
-        for (hour, of_hour) in &self.0 {
+        for (hour, of_hour) in &self.by_hour {
             if left <= bytes {
                 break;
             }
@@ -105,6 +114,31 @@ fn forgotten(chunks: &[Chunk], limits: Limits) -> Vec<Chunk> {
                 && last_failing.is_none_or(|last| last.first != chunk.first)
         })
         .collect()
+}
+
+/// Counts what is left of `chunks` once those are gone.
+fn count(chunks: &[Chunk], gone: &[Chunk], limits: Limits, kept: &mut KeptBytes) {
+    let names = |chunks: &[Chunk]| -> BTreeSet<(MonitorId, i64)> {
+        let names = chunks.iter().map(|chunk| (chunk.monitor, chunk.first));
+        names.collect()
+    };
+    let all = Limits {
+        older_than: Time::NEVER,
+        ..limits
+    };
+    let may_go: Vec<Chunk> = chunks
+        .chunk_by(|a, b| a.monitor == b.monitor)
+        .flat_map(|chunks| forgotten(chunks, all))
+        .collect();
+    let (gone, may_go) = (names(gone), names(&may_go));
+    for chunk in chunks {
+        let name = (chunk.monitor, chunk.first);
+        if may_go.contains(&name) && !gone.contains(&name) {
+            kept.may_go(chunk);
+        } else if !gone.contains(&name) {
+            kept.stays(chunk);
+        }
+    }
 }
 
 impl Store {
@@ -156,14 +190,7 @@ impl Store {
             .chunk_by(|a, b| a.monitor == b.monitor)
             .flat_map(|chunks| forgotten(chunks, limits))
             .collect();
-        let is_gone: BTreeSet<(MonitorId, i64)> = gone
-            .iter()
-            .map(|chunk| (chunk.monitor, chunk.first))
-            .collect();
-        chunks
-            .iter()
-            .filter(|chunk| !is_gone.contains(&(chunk.monitor, chunk.first)))
-            .for_each(|chunk| kept.add(chunk));
+        count(&chunks, &gone, limits, kept);
         let day = |keep: Span| day_number(now - keep);
         let mut session = self.session().await?;
         session.relaxed().await?;
@@ -273,7 +300,7 @@ mod tests {
     fn where_it_takes_too_much_the_oldest_hours_go_and_no_more() {
         let mut kept = KeptBytes::default();
         for (hour, bytes) in [(1, 100), (2, 50), (2, 50), (5, 300)] {
-            kept.add(&Chunk {
+            kept.may_go(&Chunk {
                 monitor: 1,
                 first: 1,
                 n: 1,
@@ -295,6 +322,17 @@ mod tests {
             assert_eq!(kept.too_old(bytes), expected, "{bytes} bytes");
         }
         assert_eq!(KeptBytes::default().too_old(0), None);
+        let chunk = Chunk {
+            monitor: 1,
+            first: 1,
+            n: 1,
+            failures: 0,
+            until: Time::from_seconds(0),
+            bytes: 100,
+        };
+        kept.stays(&chunk);
+        let expected = Time::from_seconds(2 * 3_600);
+        assert_eq!(kept.too_old(599), Some(expected), "what stays is counted");
     }
 
     #[test]

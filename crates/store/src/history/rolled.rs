@@ -114,8 +114,7 @@ impl Store {
             monitor: Some(i64::from(*last)),
             ..rolled
         };
-        self.roll_hour(epoch, &monitors, rolled.until, Some(reached))
-            .await?;
+        self.roll_hour(epoch, &monitors, reached).await?;
         Ok(true)
     }
 
@@ -123,11 +122,13 @@ impl Store {
     async fn begin_hour(&self, epoch: i64, rolled: Rolled) -> Result<(), Error> {
         let event = self.newest_event().await?;
         for (monitor, since) in self.decided_late(rolled, event).await? {
-            let mut hour = floor(since, HOUR);
-            while hour < rolled.until {
-                self.roll_hour(epoch, &[monitor], hour, None).await?;
-                hour = hour + HOUR;
-            }
+            let mut session = self.session().await?;
+            session.relaxed().await?;
+            session.begin().await?;
+            fence(&mut session, epoch).await?;
+            let of_one = BTreeMap::from([(monitor, since)]);
+            let done = session.roll_again(&of_one, rolled.until.since(since)).await;
+            session.end(done).await?;
         }
         let begun = Rolled {
             event,
@@ -138,15 +139,9 @@ impl Store {
     }
 
     async fn rolled(&self) -> Result<Option<Rolled>, Error> {
-        let row = sql::query("SELECT until_at, event, CASE WHEN hour = until_at THEN monitor END FROM history_rolled WHERE id = 1")
-            .fetch_optional(self.readers())
-            .await
-            .map_err(Error::attempted("read how far rollups have come"))?;
-        Ok(row.map(|row| Rolled {
-            until: Time::from_micros(row.get(0)),
-            event: row.get(1),
-            monitor: row.get(2),
-        }))
+        let mut session = self.snapshot().await?;
+        let rolled = session.rolled().await;
+        session.end(rolled).await
     }
 
     /// Up to when hours are rolled up.
@@ -220,36 +215,25 @@ impl Store {
         rows.iter().map(|row| id(row.get(0))).collect()
     }
 
-    /// An hour of these monitors, and with it how far rollups have come.
+    /// The next hour of these monitors, and with it how far rollups have come.
     async fn roll_hour(
         &self,
         epoch: i64,
         monitors: &[MonitorId],
-        hour: Time,
-        reached: Option<Rolled>,
+        reached: Rolled,
     ) -> Result<(), Error> {
-        let period = Reach {
-            from: hour,
-            until: hour + HOUR,
-        };
+        let hour = reached.until;
         let mut session = self.snapshot().await?;
-        let facts = session.facts(monitors, period, &[]).await;
-        let facts = session.end(facts).await?;
+        let rolled = session.rolled_up(monitors, hour).await;
+        let rolled = session.end(rolled).await?;
         drop(session);
-        let rolled: BTreeMap<MonitorId, Rollup> = facts
-            .iter()
-            .map(|(monitor, facts)| (*monitor, rollup(period, facts)))
-            .collect();
         let mut session = self.session().await?;
         session.relaxed().await?;
         session.begin().await?;
         fence(&mut session, epoch).await?;
         let done = async {
             session.write_rollups(hour, &rolled).await?;
-            match reached {
-                Some(reached) => session.set_rolled(reached).await,
-                None => Ok(()),
-            }
+            session.set_rolled(reached).await
         }
         .await;
         session.end(done).await
@@ -390,6 +374,100 @@ impl Session<'_> {
     ) -> Result<BTreeMap<MonitorId, Facts>, Error> {
         let unfolded = self.unfolded(monitor).await?;
         self.facts(&[monitor], reach, &unfolded).await
+    }
+
+    async fn rolled(&mut self) -> Result<Option<Rolled>, Error> {
+        let row = sql::query(
+            "SELECT until_at, event, CASE WHEN hour = until_at THEN monitor END FROM history_rolled WHERE id = 1",
+        )
+        .fetch_optional(self.connection())
+        .await
+        .map_err(Error::attempted("read how far rollups have come"))?;
+        Ok(row.map(|row| Rolled {
+            until: Time::from_micros(row.get(0)),
+            event: row.get(1),
+            monitor: row.get(2),
+        }))
+    }
+
+    /// Makes hours anew that were rolled up before something was known that is about them: of these monitors, since when it is about them,
+    /// but not of what is older than `limit`.
+    pub(super) async fn roll_again(
+        &mut self,
+        since: &BTreeMap<MonitorId, Time>,
+        limit: Span,
+    ) -> Result<(), Error> {
+        let Some(rolled) = self.rolled().await? else {
+            return Ok(());
+        };
+        let is_rolled = |monitor: MonitorId, hour: Time| {
+            let in_progress = rolled
+                .monitor
+                .is_some_and(|last| i64::from(monitor) <= last);
+            hour < rolled.until || (hour == rolled.until && in_progress)
+        };
+        let mut hours: BTreeMap<Time, Vec<MonitorId>> = BTreeMap::new();
+        for (monitor, since) in since {
+            let mut hour = floor((*since).max(rolled.until - limit), HOUR);
+            while is_rolled(*monitor, hour) {
+                hours.entry(hour).or_default().push(*monitor);
+                hour = hour + HOUR;
+            }
+        }
+        if hours.is_empty() {
+            return Ok(());
+        }
+        let known = self.known_since(since.keys().copied()).await?;
+        for (hour, mut monitors) in hours {
+            // Where the check-ins of an hour were forgotten, what was made of them is all that there is.
+            monitors.retain(|monitor| known.get(monitor).is_none_or(|since| *since <= hour));
+            let again = self.rolled_up(&monitors, hour).await?;
+            self.write_rollups(hour, &again).await?;
+        }
+        Ok(())
+    }
+
+    /// Since when all check-ins are kept of monitors of which some were forgotten.
+    async fn known_since(
+        &mut self,
+        ids: impl Iterator<Item = MonitorId>,
+    ) -> Result<BTreeMap<MonitorId, Time>, Error> {
+        let rows = sql::query(
+            "SELECT c.monitor_id, c.first, c.n, c.from_at FROM json_each($1) m JOIN history_chunk c ON c.monitor_id = m.value
+             ORDER BY c.monitor_id, c.first",
+        )
+        .bind(list(ids))
+        .fetch_all(self.connection())
+        .await
+        .map_err(Error::attempted("look for the oldest check-ins"))?;
+        let mut since = BTreeMap::new();
+        let mut before = (0, 1);
+        for row in &rows {
+            let (monitor, first): (i64, i64) = (row.get(0), row.get(1));
+            let follows = if monitor == before.0 { before.1 } else { 1 };
+            if first != follows {
+                since.insert(id(monitor)?, Time::from_micros(row.get(3)));
+            }
+            before = (monitor, first + row.get::<i64>(2));
+        }
+        Ok(since)
+    }
+
+    /// What an hour was like, as it stands in the chunks of these monitors.
+    async fn rolled_up(
+        &mut self,
+        monitors: &[MonitorId],
+        hour: Time,
+    ) -> Result<BTreeMap<MonitorId, Rollup>, Error> {
+        let period = Reach {
+            from: hour,
+            until: hour + HOUR,
+        };
+        let facts = self.facts(monitors, period, &[]).await?;
+        let rolled = facts
+            .iter()
+            .map(|(monitor, facts)| (*monitor, rollup(period, facts)));
+        Ok(rolled.collect())
     }
 
     async fn set_rolled(&mut self, rolled: Rolled) -> Result<(), Error> {

@@ -51,6 +51,13 @@ enum Said {
     Checkin(Time),
 }
 
+/// When a monitor was resumed of which nothing was heard since, perhaps more than once.
+#[derive(Clone, Copy)]
+struct Resumed {
+    first: Time,
+    last: Time,
+}
+
 /// What they say of one group.
 struct Block {
     group: i64,
@@ -149,9 +156,13 @@ impl Session<'_> {
                     for found in found_in(position, unpack_checkins(body, row.at)?) {
                         let monitor = found.record.monitor;
                         let at = found.record.checkin.at;
-                        if resumed.get(&monitor).is_some_and(|resumed| *resumed <= at) {
-                            resumed.remove(&monitor);
+                        if let Some(Resumed { first, last }) = resumed.get(&monitor).copied()
+                            && first <= at
+                        {
                             batch.pauses.push((monitor, Said::Checkin(at)));
+                            if last <= at {
+                                resumed.remove(&monitor);
+                            }
                         }
                         groups.entry(group_of(monitor)).or_default().push(found);
                         batch.written.checkins += 1;
@@ -235,16 +246,20 @@ impl Session<'_> {
     }
 
     /// Those that were resumed and have said nothing since, with when that was.
-    async fn resumed(&mut self) -> Result<BTreeMap<MonitorId, Time>, Error> {
+    async fn resumed(&mut self) -> Result<BTreeMap<MonitorId, Resumed>, Error> {
         let rows = sql::query(
-            "SELECT monitor_id, MIN(resumed_at) FROM history_pause WHERE until_at IS NULL AND resumed_at IS NOT NULL
+            "SELECT monitor_id, MIN(resumed_at), MAX(resumed_at) FROM history_pause WHERE until_at IS NULL AND resumed_at IS NOT NULL
              GROUP BY monitor_id",
         )
         .fetch_all(self.connection())
         .await
         .map_err(Error::attempted("read which monitors were resumed"))?;
         rows.iter()
-            .map(|row| Ok((id(row.get(0))?, Time::from_micros(row.get(1)))))
+            .map(|row| {
+                let (first, last) = (row.get(1), row.get(2));
+                let [first, last] = [first, last].map(Time::from_micros);
+                Ok((id(row.get(0))?, Resumed { first, last }))
+            })
             .collect()
     }
 
@@ -439,14 +454,18 @@ pub(super) fn found_in(position: Position, records: Vec<CheckinRecord>) -> Vec<F
         .collect()
 }
 
-fn command_says(command: &Command, resumed: &mut BTreeMap<MonitorId, Time>, batch: &mut Batch) {
+fn command_says(command: &Command, resumed: &mut BTreeMap<MonitorId, Resumed>, batch: &mut Batch) {
     let (Some(monitor), at) = (command.monitor, command.at) else {
         return;
     };
     match command.action {
         Action::Pause => batch.pauses.push((monitor, Said::Paused(at))),
         Action::Resume => {
-            resumed.entry(monitor).or_insert(at);
+            let resumed = resumed.entry(monitor).or_insert(Resumed {
+                first: at,
+                last: at,
+            });
+            resumed.last = at;
             batch.pauses.push((monitor, Said::Resumed(at)));
         }
         Action::Delete => batch.deleted.push(monitor),

@@ -181,28 +181,35 @@ async fn only_the_holder_of_the_lease_folds_and_drops() {
 }
 
 #[tokio::test]
-async fn hours_that_an_older_version_rolled_up_without_blocks_are_rolled_up_again() {
-    for place in both() {
-        let mut told = place.open().await;
-        told.row(&[(600, Signal::Success, None)]).await;
-        told.row(&[(4_000, Signal::Success, None)]).await;
-        told.write_all().await;
-        // It knows neither blocks nor how far an hour is rolled up.
-        let until = minutes(120).as_micros();
-        let rolled = "INSERT INTO history_rolled (id, until_at, event, hour, monitor) VALUES";
-        place
-            .execute(&format!(
-                "{rolled} (1, {until}, 0, {}, 1)",
-                minutes(60).as_micros()
-            ))
-            .await;
-        told.roll_all(minutes(200)).await;
-        let hours = told
-            .store
-            .rollups(told.monitor, Resolution::Hour, A, minutes(200))
-            .await
-            .unwrap();
-        let checkins: Vec<u64> = hours.iter().map(|hour| hour.rollup.checkins).collect();
-        assert_eq!(checkins, [1, 1, 0, 0], "{place}");
+async fn hours_that_were_rolled_up_without_what_is_folded_later_are_rolled_up_again() {
+    for (until, hour, why) in [
+        (
+            120,
+            60,
+            "an older version rolled them up, which knows no blocks",
+        ),
+        (60, 60, "the hour is in progress"),
+        (0, 0, "the first hour is"),
+    ] {
+        for place in both() {
+            let mut told = place.open().await;
+            told.row(&[(600, Signal::Success, None)]).await;
+            told.row(&[(4_000, Signal::Success, None)]).await;
+            told.write_all().await;
+            let [until, hour] = [until, hour].map(|at| minutes(at).as_micros());
+            place
+                .execute(&format!(
+                    "INSERT INTO history_rolled (id, until_at, event, hour, monitor) VALUES (1, {until}, 0, {hour}, 1)"
+                ))
+                .await;
+            told.roll_all(minutes(200)).await;
+            let hours = told
+                .store
+                .rollups(told.monitor, Resolution::Hour, A, minutes(200))
+                .await
+                .unwrap();
+            let checkins: Vec<u64> = hours.iter().map(|hour| hour.rollup.checkins).collect();
+            assert_eq!(checkins, [1, 1, 0, 0], "{place}: {why}");
+        }
     }
 }

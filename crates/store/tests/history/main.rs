@@ -391,5 +391,15 @@ async fn old_history_goes_and_the_newest_and_the_last_failure_stay() {
             .await
             .unwrap();
         assert_eq!(days[0].rollup.checkins, 1_440, "{place}");
+        // What is decided late about an hour whose check-ins are gone does not take what was made of them.
+        told.incident(1, 3 * HOUR, Some((3 * HOUR + 600, "success")))
+            .await;
+        told.roll_all(minutes(2_200)).await;
+        let days = told
+            .store
+            .rollups(told.monitor, Resolution::Day, A, now)
+            .await
+            .unwrap();
+        assert_eq!(days[0].rollup.checkins, 1_440, "{place}: decided late");
     }
 }
