@@ -116,12 +116,9 @@ fn by_callgrind(
         let mut callgrind = Callgrind::new(bench.work(), &data.monitors.to_string());
         let (server, _) = bench.start_with(data, &callgrind.wrapper(), &shim.environment(delay))?;
         somebody_is_told(&server)?;
-        let flushes = shim.flushes()?;
-        (ours[index], _, resting) =
-            callgrind_run(options, bench, data, &server, true, &mut callgrind)?;
-        let ratio = (options.counted + options.counted / 5) as f64
-            / (shim.flushes()? - flushes).max(1) as f64;
-        per_flush = ratio;
+        let counted = callgrind_run(options, bench, data, &server, Some(shim), &mut callgrind)?;
+        ours[index] = counted.per_ping;
+        (resting, per_flush) = (counted.resting, counted.per_flush);
     }
     let user_ratio = ours[1] / limit;
     let shares = measured
