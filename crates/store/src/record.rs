@@ -1,8 +1,6 @@
 //! The packed body of a log row: check-ins of one group commit, or people's commands.
 //!
-//! A check-in takes some 25 bytes beside its own text. User agents are stored once per row. A record names the row of
-//! the check-in before it, so that a monitor's history is a chain through the log and needs no index: an index would
-//! cost more disk writes than all the rest (one random page per check-in).
+//! A check-in takes some 25 bytes beside its own text. User agents are stored once per row.
 
 use std::net::IpAddr;
 use std::sync::Arc;
