@@ -48,8 +48,8 @@ pub struct App {
     pub ping_key: RwLock<Option<[u8; 32]>>,
     /// Refused requests per source address.
     pub refused_limit: RefusedLimit,
-    /// `Ping-Body-Limit`.
-    pub ping_body_limit: http::HeaderValue,
+    /// The headers of every answer to a check-in that was taken.
+    pub accepted_headers: http::HeaderMap,
     /// Check-ins on their way to the log.
     pub ingest: Ingest,
     /// The engine's memory and the way to it.

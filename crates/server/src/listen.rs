@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,8 +26,10 @@ use crate::app::App;
 use crate::ping::{self, Remembered};
 use crate::tls::Tls;
 
-/// A request's head must have come within this time; an idle connection is closed after it.
-const HEAD_TIME: Duration = Duration::from_secs(75);
+mod heads;
+
+use heads::{Heads, UnderWay};
+
 /// What one connection may make us hold of an unfinished request's head.
 const BUFFER_MAX: usize = 32 * 1024;
 /// Connections at once; beyond it new ones wait in the kernel's queue.
@@ -191,19 +193,34 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let remembered = Remembered::default();
-    let service = service_fn(|request| answer(&app, listening, &remembered, peer.ip(), request));
+    let heads = Arc::new(Heads::default());
+    let service = service_fn(|request| {
+        let under_way = UnderWay::of(&heads);
+        let answer = answer(&app, listening, &remembered, peer.ip(), request);
+        async {
+            let reply = answer.await;
+            Ok::<_, Infallible>(reply.map(|body| Answering {
+                body,
+                _under_way: under_way,
+            }))
+        }
+    });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
         .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = listening.stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let ended = async {
+        tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            () = listening.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let outcome = tokio::select! {
+        outcome = ended => outcome,
+        () = heads.silence() => return,
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended with an error");
@@ -216,7 +233,7 @@ async fn answer(
     remembered: &Remembered,
     peer: IpAddr,
     mut request: Request<Incoming>,
-) -> Result<Response<ReplyBody>, Infallible> {
+) -> Response<ReplyBody> {
     let source = source(&app.config.trusted_proxies, peer, request.headers());
     // A reference-counted copy: the request is taken apart while its path is looked at.
     let uri = request.uri().clone();
@@ -224,22 +241,22 @@ async fn answer(
         && let Some(target) = ping::route(uri.path())
     {
         let reply = ping::handle(app, source, remembered, target, request).await;
-        return Ok(reply.map(ReplyBody::Short));
+        return reply.map(ReplyBody::Short);
     }
     request.extensions_mut().insert(Peer(source));
     let (parts, body) = request.into_parts();
     let body = match whole(body).await {
         Ok(body) => body,
-        Err(reply) => return Ok(reply.map(ReplyBody::Short)),
+        Err(reply) => return reply.map(ReplyBody::Short),
     };
     let request = Request::from_parts(parts, body);
     // A task of its own, so that it is not dropped with its connection: what was committed must reach memory.
     match tokio::spawn(listening.router.clone().oneshot(request)).await {
-        Ok(Ok(reply)) => Ok(reply.map(ReplyBody::Long)),
+        Ok(Ok(reply)) => reply.map(ReplyBody::Long),
         Err(error) => {
             tracing::error!(%error, "a request's handler has panicked");
             let text = "something went wrong; the log has more";
-            Ok(ping::plain(http::StatusCode::INTERNAL_SERVER_ERROR, text).map(ReplyBody::Short))
+            ping::plain(http::StatusCode::INTERNAL_SERVER_ERROR, text).map(ReplyBody::Short)
         }
     }
 }
@@ -311,7 +328,7 @@ fn forwarded(text: &str) -> Option<IpAddr> {
 }
 
 /// A short text, or what the router made.
-pub enum ReplyBody {
+enum ReplyBody {
     /// A check-in's answer.
     Short(Full<Bytes>),
     /// Everything else.
@@ -346,6 +363,32 @@ impl hyper::body::Body for ReplyBody {
             ReplyBody::Short(body) => body.size_hint(),
             ReplyBody::Long(body) => body.size_hint(),
         }
+    }
+}
+
+/// An answer on its way.
+struct Answering {
+    body: ReplyBody,
+    _under_way: UnderWay,
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

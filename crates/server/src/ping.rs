@@ -359,32 +359,35 @@ fn accepted(app: &App, created: bool, close: bool) -> Reply {
     } else {
         (StatusCode::OK, "OK")
     };
-    let mut reply = plain(status, text);
-    let headers = reply.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(&PING_BODY_LIMIT, app.ping_body_limit.clone());
+    let mut reply = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = app.accepted_headers.clone();
     if close {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
     }
     reply
 }
 
+/// What [`App::accepted_headers`] holds: put together once, a check-in costs less.
+pub(crate) fn accepted_headers(body_limit: usize) -> HeaderMap {
+    let mut headers = plain_headers();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(&PING_BODY_LIMIT, HeaderValue::from(body_limit));
+    headers
+}
+
 /// A short text.
 pub fn plain(status: StatusCode, text: &str) -> Reply {
-    let body = match text {
-        "OK" => Bytes::from_static(b"OK"),
-        other => Bytes::copy_from_slice(other.as_bytes()),
-    };
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
     *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"),
-    );
+    *reply.headers_mut() = plain_headers();
     reply
+}
+
+fn plain_headers() -> HeaderMap {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let uncached =
+        HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private");
+    HeaderMap::from_iter([(CONTENT_TYPE, text), (CACHE_CONTROL, uncached)])
 }

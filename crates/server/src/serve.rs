@@ -156,7 +156,7 @@ pub async fn start(
         principals,
         ping_key: RwLock::new(ping_key),
         refused_limit: RefusedLimit::default(),
-        ping_body_limit: http::HeaderValue::from(config.ping_body_limit),
+        accepted_headers: crate::ping::accepted_headers(config.ping_body_limit),
         ingest: Ingest::default(),
         engine,
         maintenance,

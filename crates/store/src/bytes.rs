@@ -13,11 +13,14 @@ impl Packer {
     /// LEB128: seven bits a byte, so small numbers are short.
     #[expect(clippy::cast_possible_truncation, reason = "seven bits are left")]
     pub(crate) fn varint(&mut self, mut n: u64) {
+        let (mut bytes, mut length) = ([0; 10], 0);
         while n >= 0x80 {
-            self.0.push((n as u8 & 0x7f) | 0x80);
+            bytes[length] = (n as u8 & 0x7f) | 0x80;
             n >>= 7;
+            length += 1;
         }
-        self.0.push(n as u8);
+        bytes[length] = n as u8;
+        self.0.extend_from_slice(&bytes[..=length]);
     }
 
     /// Signed: zigzag, so small negative numbers are short too.
@@ -39,10 +42,9 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, Error> {
-        let (first, rest) = self
-            .0
-            .split_first()
-            .ok_or(Error::Corrupt("a packed record ends early"))?;
+        let Some((first, rest)) = self.0.split_first() else {
+            return Err(Error::Corrupt("a packed record ends early"));
+        };
         self.0 = rest;
         Ok(*first)
     }
@@ -69,10 +71,9 @@ impl<'a> Unpacker<'a> {
     }
 
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(n)
-            .ok_or(Error::Corrupt("a packed record ends early"))?;
+        let Some((taken, rest)) = self.0.split_at_checked(n) else {
+            return Err(Error::Corrupt("a packed record ends early"));
+        };
         self.0 = rest;
         Ok(taken)
     }

@@ -57,7 +57,11 @@ pub struct Booted {
 
 /// The stored numbers of settings that states name.
 #[derive(Default)]
-pub struct SettingsIds(HashMap<Arc<Settings>, i64>);
+pub struct SettingsIds {
+    by_value: HashMap<Arc<Settings>, i64>,
+    /// The one that was asked for last: many monitors share theirs.
+    last: Option<(Arc<Settings>, i64)>,
+}
 
 impl Store {
     /// Reads what was persisted, as one consistent snapshot.
@@ -152,7 +156,10 @@ impl Store {
         };
         Ok(Booted {
             boot,
-            settings: SettingsIds(settings),
+            settings: SettingsIds {
+                by_value: settings,
+                last: None,
+            },
         })
     }
 
@@ -264,11 +271,20 @@ impl SettingsIds {
         session: &mut Session<'_>,
         settings: &Arc<Settings>,
     ) -> Result<i64, Error> {
-        if let Some(id) = self.0.get(settings) {
+        if let Some((last, id)) = &self.last
+            && Arc::ptr_eq(last, settings)
+        {
             return Ok(*id);
         }
-        let id = session.settings_id(settings).await?;
-        self.0.insert(Arc::clone(settings), id);
+        let id = match self.by_value.get(settings) {
+            Some(id) => *id,
+            None => {
+                let id = session.settings_id(settings).await?;
+                self.by_value.insert(Arc::clone(settings), id);
+                id
+            }
+        };
+        self.last = Some((Arc::clone(settings), id));
         Ok(id)
     }
 }

@@ -161,24 +161,38 @@ impl Store {
     pub async fn append(&self, batch: &Batch, clock: impl Fn() -> Time) -> Result<Time, Error> {
         let mut session = self.appending().await?;
         let kind = if batch.count == 0 { BEAT } else { BATCH };
-        let put = session.dialect().now("$4");
-        let inserted = sql::query(format!(
+        let now = clock().max(batch.at);
+        let dialect = session.dialect();
+        let put = dialect.now("$4");
+        // Our own stamp is known, and to return it costs SQLite a table for each append.
+        let returning = match dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " RETURNING put",
+        };
+        let insert = sql::query(format!(
             "INSERT INTO log (stream, seq, at, put, kind, n, body)
              SELECT s.stream, $2, $3, {put}, $5, $6, $7 FROM log_stream s WHERE s.stream = $1 AND s.ended IS NULL
-             ON CONFLICT (stream, seq) DO NOTHING RETURNING put"
+             ON CONFLICT (stream, seq) DO NOTHING{returning}"
         ))
         .bind(i64::from(batch.stream))
         .bind(batch.seq.cast_signed())
         .bind(batch.at.as_micros())
-        .bind(clock().max(batch.at).as_micros())
+        .bind(now.as_micros())
         .bind(kind)
         .bind(i64::try_from(batch.count).unwrap_or(i64::MAX))
-        .bind(&batch.body)
-        .fetch_optional(session.connection())
-        .await
-        .map_err(Error::attempted("append to the log"))?;
-        if let Some(row) = inserted {
-            return Ok(Time::from_micros(row.get(0)));
+        .bind(&batch.body);
+        let put = match dialect {
+            Dialect::Sqlite => insert
+                .execute(session.connection())
+                .await
+                .map(|done| (done.rows_affected() > 0).then_some(now)),
+            Dialect::Postgres => insert
+                .fetch_optional(session.connection())
+                .await
+                .map(|row| row.map(|row| Time::from_micros(row.get(0)))),
+        };
+        if let Some(put) = put.map_err(Error::attempted("append to the log"))? {
+            return Ok(put);
         }
         let found = sql::query("SELECT put, kind, at FROM log WHERE stream = $1 AND seq = $2")
             .bind(i64::from(batch.stream))

@@ -257,9 +257,9 @@ fn checkin(
         4 => Signal::Exit(unpacker.byte()?),
         _ => return Err(Error::Corrupt("a check-in has an unknown signal")),
     };
-    let method = *Method::ALL
-        .get(usize::from(kind >> 4))
-        .ok_or(Error::Corrupt("a check-in has an unknown method"))?;
+    let Some(method) = Method::ALL.get(usize::from(kind >> 4)).copied() else {
+        return Err(Error::Corrupt("a check-in has an unknown method"));
+    };
     let flags = unpacker.byte()?;
     let stream = unpacker.small()?;
     let previous = Position::new(stream, unpacker.varint()?);
@@ -279,10 +279,9 @@ fn checkin(
     if agent == agents.len() {
         agents.push(text(unpacker.bytes()?).into());
     }
-    let user_agent = agents
-        .get(agent)
-        .cloned()
-        .ok_or(Error::Corrupt("a check-in has an unknown user agent"))?;
+    let Some(user_agent) = agents.get(agent).cloned() else {
+        return Err(Error::Corrupt("a check-in has an unknown user agent"));
+    };
     let message = if flags & HAS_MESSAGE == 0 {
         String::new()
     } else {

@@ -522,7 +522,7 @@ fn sqlite(
     text: Cow<'static, str>,
     values: Vec<Value>,
 ) -> Prepared<'static, Sqlite, SqliteArguments> {
-    let query = sqlx::query(AssertSqlSafe(placed(text, |_, text| text.push('?'))));
+    let query = sqlx::query(AssertSqlSafe(text));
     values.into_iter().fold(query, |query, value| match value {
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
@@ -534,11 +534,7 @@ fn postgres(
     text: Cow<'static, str>,
     values: Vec<Value>,
 ) -> Prepared<'static, Postgres, PgArguments> {
-    let numbered = placed(text, |number, text| {
-        text.push('$');
-        text.push_str(&number.to_string());
-    });
-    let query = sqlx::query(AssertSqlSafe(numbered));
+    let query = sqlx::query(AssertSqlSafe(numbered(text)));
     values.into_iter().fold(query, |query, value| match value {
         Value::Number(number) => query.bind(number),
         Value::Text(text) => query.bind(text),
@@ -546,12 +542,12 @@ fn postgres(
     })
 }
 
-/// Stands for the next parameter in a statement that was put together. For SQLite a number in its place would be a name, and each of
-/// some thousand names is looked up among all of them.
-const PLACE: char = '\u{1}';
+/// Stands for the next parameter in a statement that was put together, as SQLite wants it: a number in its place would be a name there,
+/// and each of some thousand names is looked up among all of them. No text of ours has it for anything else.
+const PLACE: char = '?';
 
-/// Writes each place as a database wants it, numbered from 1.
-fn placed(text: Cow<'static, str>, write: impl Fn(usize, &mut String)) -> Cow<'static, str> {
+/// Numbers the places from 1, as PostgreSQL wants them.
+fn numbered(text: Cow<'static, str>) -> Cow<'static, str> {
     let mut parts = text.split(PLACE);
     let first = parts.next().unwrap_or_default();
     if first.len() == text.len() {
@@ -560,7 +556,8 @@ fn placed(text: Cow<'static, str>, write: impl Fn(usize, &mut String)) -> Cow<'s
     let mut written = String::with_capacity(2 * text.len());
     written.push_str(first);
     for (index, part) in parts.enumerate() {
-        write(index + 1, &mut written);
+        written.push('$');
+        written.push_str(&(index + 1).to_string());
         written.push_str(part);
     }
     Cow::Owned(written)
@@ -654,17 +651,12 @@ mod tests {
             row.push_bind(b).push_bind(c);
         });
         let text = builder.build().text;
-        let in_sqlite = placed(text.clone(), |_, text| text.push('?'));
-        assert_eq!(in_sqlite, "INSERT INTO a (b, c) VALUES (?, ?), (?, ?)");
-        let in_postgres = placed(text, |number, text| *text += &format!("${number}"));
+        assert_eq!(text, "INSERT INTO a (b, c) VALUES (?, ?), (?, ?)");
         assert_eq!(
-            in_postgres,
+            numbered(text),
             "INSERT INTO a (b, c) VALUES ($1, $2), ($3, $4)"
         );
-        assert_eq!(
-            placed("SELECT $1".into(), |_, _| unreachable!()),
-            "SELECT $1"
-        );
+        assert_eq!(numbered("SELECT $1".into()), "SELECT $1");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The one task that appends to this process's stream.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,16 +90,18 @@ impl Writer {
     }
 
     async fn commit(&mut self, app: &App, mut pending: Vec<Pending>) -> Result<(), &'static str> {
-        let begun = in_time(app, &mut pending, self.begin_anew(app)).await;
-        if let Err(error) = begun {
-            app.metrics.append_failures.inc();
-            tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
-            refuse(app, pending);
-            return Ok(());
+        if self.given_up.is_some() {
+            let begun = in_time(app, &mut pending, pin!(self.begin_anew(app))).await;
+            if let Err(error) = begun {
+                app.metrics.append_failures.inc();
+                tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
+                refuse(app, pending);
+                return Ok(());
+            }
         }
         loop {
             let batch = self.pack(app, &mut pending);
-            match in_time(app, &mut pending, append(app, &batch)).await {
+            match in_time(app, &mut pending, pin!(append(app, &batch))).await {
                 Appended::Durable(put) => {
                     self.seq += 1;
                     acknowledge(app, &batch, put, pending);
@@ -116,7 +119,7 @@ impl Writer {
                         "the log stream of this process was closed by another; beginning a new one"
                     );
                     self.given_up = Some(before(&pending));
-                    let begun = in_time(app, &mut pending, self.begin_anew(app)).await;
+                    let begun = in_time(app, &mut pending, pin!(self.begin_anew(app))).await;
                     if let Err(error) = begun {
                         app.metrics.append_failures.inc();
                         tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
@@ -216,8 +219,11 @@ pub(crate) fn process_name() -> String {
 
 /// Waits for what the writer does, and meanwhile refuses whoever has waited too long: a disk that hangs must not keep jobs
 /// waiting.
-async fn in_time<T>(app: &App, pending: &mut [Pending], does: impl Future<Output = T>) -> T {
-    let mut does = std::pin::pin!(does);
+async fn in_time<T>(
+    app: &App,
+    pending: &mut [Pending],
+    mut does: Pin<&mut impl Future<Output = T>>,
+) -> T {
     loop {
         tokio::select! {
             done = &mut does => return done,

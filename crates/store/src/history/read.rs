@@ -25,8 +25,6 @@ const ROWS: i64 = 500;
 pub struct Lag {
     /// Rows of the log that are not written.
     pub rows: i64,
-    /// Check-ins in them.
-    pub checkins: i64,
     /// When the oldest of them was stored.
     pub oldest: Option<Time>,
 }
@@ -53,16 +51,19 @@ impl Store {
     /// What the database says.
     pub async fn history_lag(&self) -> Result<Lag, Error> {
         let row = sql::query(
-            "SELECT COUNT(*), CAST(COALESCE(SUM(l.n), 0) AS BIGINT), MIN(l.put) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
-             CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
+            "SELECT CAST(COALESCE(SUM(u.newest - u.oldest + 1), 0) AS BIGINT), MIN(l.put) FROM
+             (SELECT s.stream AS stream,
+              (SELECT MIN(f.seq) FROM log f WHERE f.stream = s.stream AND f.seq > COALESCE(p.seq, 0)) AS oldest,
+              (SELECT MAX(f.seq) FROM log f WHERE f.stream = s.stream) AS newest
+              FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream) u
+             CROSS JOIN log l WHERE l.stream = u.stream AND l.seq = u.oldest",
         )
         .fetch_one(self.readers())
         .await
         .map_err(Error::attempted("see how far history is behind"))?;
         Ok(Lag {
             rows: row.get(0),
-            checkins: row.get(1),
-            oldest: row.get::<Option<i64>>(2).map(Time::from_micros),
+            oldest: row.get::<Option<i64>>(1).map(Time::from_micros),
         })
     }
 }
