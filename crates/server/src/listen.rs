@@ -194,16 +194,13 @@ where
 {
     let remembered = Remembered::default();
     let heads = Arc::new(Heads::default());
-    let service = service_fn(|request| {
+    let service = service_fn(async |request| {
         let under_way = UnderWay::of(&heads);
-        let answer = answer(&app, listening, &remembered, peer.ip(), request);
-        async {
-            let reply = answer.await;
-            Ok::<_, Infallible>(reply.map(|body| Answering {
-                body,
-                _under_way: under_way,
-            }))
-        }
+        let reply = answer(&app, listening, &remembered, peer.ip(), request).await;
+        Ok::<_, Infallible>(reply.map(|body| Answering {
+            body,
+            _under_way: under_way,
+        }))
     });
     let connection = http1::Builder::new()
         .max_buf_size(BUFFER_MAX)
@@ -232,7 +229,7 @@ async fn answer(
     listening: &Listening,
     remembered: &Remembered,
     peer: IpAddr,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     let source = source(&app.config.trusted_proxies, peer, request.headers());
     // A reference-counted copy: the request is taken apart while its path is looked at.
@@ -243,6 +240,16 @@ async fn answer(
         let reply = ping::handle(app, source, remembered, target, request).await;
         return reply.map(ReplyBody::Short);
     }
+    // In a box: a check-in would carry its room along.
+    Box::pin(routed(listening, source, request)).await
+}
+
+/// Answers what is not a check-in.
+async fn routed(
+    listening: &Listening,
+    source: IpAddr,
+    mut request: Request<Incoming>,
+) -> Response<ReplyBody> {
     request.extensions_mut().insert(Peer(source));
     let (parts, body) = request.into_parts();
     let body = match whole(body).await {

@@ -163,6 +163,7 @@ impl Refusal {
     }
 }
 
+/// What only few check-ins need stands in boxes: every one would carry its room along.
 async fn record(
     app: &Arc<App>,
     source: IpAddr,
@@ -176,7 +177,7 @@ async fn record(
     let mut found = find_token(app, &target, now)?;
     if found.is_none()
         && let Some(token) = target.token()
-        && let Ok(Some(monitor)) = replica::look_for_token(app, token, now).await
+        && let Ok(Some(monitor)) = Box::pin(replica::look_for_token(app, token, now)).await
     {
         found = Some((monitor, target.signal()?));
     }
@@ -201,7 +202,7 @@ async fn record(
     let kept = if body.is_end_stream() {
         Kept::default()
     } else {
-        keep(&mut body, limit).await
+        Box::pin(keep(&mut body, limit)).await
     };
     if is_form && message.is_empty() {
         message = parameter(&String::from_utf8_lossy(&kept.bytes), "msg").unwrap_or_default();
@@ -225,7 +226,7 @@ async fn record(
         .record(&app.clock, record)
         .await
         .map_err(Refusal::NotDurable)?;
-    let close = kept.truncated && !drain(&mut body).await;
+    let close = kept.truncated && !Box::pin(drain(&mut body)).await;
     Ok(accepted(app, created, close))
 }
 
