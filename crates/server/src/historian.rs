@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use systole_core::time::Time;
 use systole_store::Error;
 use systole_store::history::forget::KeptBytes;
-use systole_store::history::write::ROWS;
 use systole_store::retention::LogBounds;
 
 use crate::app::App;
@@ -17,9 +16,9 @@ use crate::loops::Loop;
 
 /// Between two looks at the log, at least.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// It is written once so many rows wait, or after so long: the more of a group are written together, the less each check-in costs.
-/// Whoever reads looks through what waits.
-const ENOUGH: i64 = ROWS;
+/// It is written once so many check-ins wait, or after so long: the more of a group are written together, the less each costs. Whoever
+/// reads looks through what waits.
+const ENOUGH: i64 = 20_000;
 const WRITE_EVERY: Duration = Duration::from_secs(10);
 /// Steps of rolling up in one turn: a step is for some monitors, and there may be a million.
 const ROLLING: usize = 10;
@@ -69,7 +68,7 @@ struct Drained(Instant, Time);
 async fn turns(app: &App, epoch: i64, drained: &mut Option<Drained>) -> Result<(), Error> {
     let (store, begun) = (&app.store, Instant::now());
     let mut is_left = drained.is_none_or(|Drained(at, _)| at.elapsed() >= WRITE_EVERY)
-        || store.history_lag().await?.rows >= ENOUGH;
+        || store.unwritten_checkins().await? >= ENOUGH;
     loop {
         let mut is_more = false;
         if is_left {

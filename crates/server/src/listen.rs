@@ -26,9 +26,9 @@ use crate::app::App;
 use crate::ping::{self, Remembered};
 use crate::tls::Tls;
 
-mod heads;
+mod idle;
 
-use heads::{Heads, UnderWay};
+use idle::{Activity, Watched};
 
 /// What one connection may make us hold of an unfinished request's head.
 const BUFFER_MAX: usize = 32 * 1024;
@@ -193,16 +193,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let remembered = Remembered::default();
-    let heads = Arc::new(Heads::default());
+    let activity = Arc::new(Activity::default());
     let service = service_fn(async |request| {
-        let under_way = UnderWay::of(&heads);
+        let _under_way = activity.begin();
         let reply = answer(&app, listening, &remembered, peer.ip(), request).await;
-        Ok::<_, Infallible>(reply.map(|body| Answering {
-            body,
-            _under_way: under_way,
-        }))
+        Ok::<_, Infallible>(reply)
     });
+    let stream = Watched::new(stream, Arc::clone(&activity));
     let connection = http1::Builder::new()
+        .header_read_timeout(None)
         .max_buf_size(BUFFER_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -216,8 +215,12 @@ where
         }
     };
     let outcome = tokio::select! {
+        biased;
         outcome = ended => outcome,
-        () = heads.silence() => return,
+        () = activity.ceased() => {
+            tracing::debug!("a connection on which nothing happened was closed");
+            return;
+        }
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended with an error");
@@ -370,32 +373,6 @@ impl hyper::body::Body for ReplyBody {
             ReplyBody::Short(body) => body.size_hint(),
             ReplyBody::Long(body) => body.size_hint(),
         }
-    }
-}
-
-/// An answer on its way.
-struct Answering {
-    body: ReplyBody,
-    _under_way: UnderWay,
-}
-
-impl hyper::body::Body for Answering {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -148,8 +148,13 @@ pub(crate) struct Query {
 
 /// A statement whose parameters follow by [`Query::bind`].
 pub(crate) fn query(text: impl Into<Cow<'static, str>>) -> Query {
+    let text = text.into();
+    debug_assert!(
+        !text.contains(PLACE),
+        "PostgreSQL would number a place among the parameters: {text}"
+    );
     Query {
-        text: text.into(),
+        text,
         values: Vec::new(),
     }
 }

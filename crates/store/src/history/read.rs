@@ -45,7 +45,22 @@ impl Store {
         session.end(found).await
     }
 
-    /// How far history is behind the log.
+    /// How many check-ins of the log are not in history yet. It reads all their rows.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn unwritten_checkins(&self) -> Result<i64, Error> {
+        let row = sql::query(
+            "SELECT CAST(COALESCE(SUM(l.n), 0) AS BIGINT) FROM log_stream s LEFT JOIN history_position p ON p.stream = s.stream
+             CROSS JOIN log l WHERE l.stream = s.stream AND l.seq > COALESCE(p.seq, 0)",
+        )
+        .fetch_one(self.readers())
+        .await
+        .map_err(Error::attempted("count what is not in history"))?;
+        Ok(row.get(0))
+    }
+
+    /// How far history is behind the log. Rows of a stream have no gaps, so their first and last one say how many there are.
     ///
     /// # Errors
     /// What the database says.

@@ -16,7 +16,7 @@ use crate::record::{CheckinRecord, unpack_checkins, unpack_commands};
 use crate::{Error, Session, Store, sql};
 
 /// Rows of each stream that are looked at for one batch.
-pub const ROWS: i64 = 2_000;
+const ROWS: i64 = 1_000;
 /// A batch ends with the row that brings it to so many check-ins or bytes: whoever appends waits for it.
 const CHECKINS: usize = 20_000;
 const BYTES: usize = 4 << 20;
