@@ -190,10 +190,26 @@ async fn keep(server: &Url, name: &str, made: Sender<()>, until: Receiver<()>) -
     Ok(())
 }
 
+/// The server's own vacuum may be at work in it. Only a superuser may end that by force, and we are none; but without force the server ends
+/// it by itself, and waits some seconds for others.
 async fn drop_database(connection: &mut PgConnection, name: &str) -> sqlx::Result<()> {
-    let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-    connection.execute(AssertSqlSafe(statement)).await?;
-    Ok(())
+    const VACUUM_MAY_NOT_BE_ENDED: &str = "42501";
+    const OTHERS_ARE_THERE: &str = "55006";
+    let gently = format!("DROP DATABASE IF EXISTS {name}");
+    let by_force = format!("{gently} WITH (FORCE)");
+    let mut attempts = [
+        (&by_force, VACUUM_MAY_NOT_BE_ENDED),
+        (&gently, OTHERS_ARE_THERE),
+    ]
+    .repeat(5)
+    .into_iter();
+    loop {
+        let (statement, passing) = attempts.next().unwrap_or((&by_force, ""));
+        match connection.execute(AssertSqlSafe(statement.clone())).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(passing) => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Takes the lock that stands for a name, until the session ends; whether nobody had it.
