@@ -1,6 +1,6 @@
 //! Connections on which nothing happens any more.
 //!
-//! A timer for each request would cost more than all else that is done for its head; so each connection is looked at now and then.
+//! A timer for each request is a good part of what reading its head costs; so each connection is looked at now and then.
 
 use std::io;
 use std::pin::Pin;
