@@ -90,16 +90,16 @@ impl Writer {
     }
 
     async fn commit(&mut self, app: &App, mut pending: Vec<Pending>) -> Result<(), &'static str> {
-        if self.given_up.is_some() {
-            let begun = in_time(app, &mut pending, pin!(self.begin_anew(app))).await;
-            if let Err(error) = begun {
-                app.metrics.append_failures.inc();
-                tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
-                refuse(app, pending);
-                return Ok(());
-            }
-        }
         loop {
+            if self.given_up.is_some() {
+                let begun = in_time(app, &mut pending, pin!(self.begin_anew(app))).await;
+                if let Err(error) = begun {
+                    app.metrics.append_failures.inc();
+                    tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
+                    refuse(app, pending);
+                    return Ok(());
+                }
+            }
             let batch = self.pack(app, &mut pending);
             match in_time(app, &mut pending, pin!(append(app, &batch))).await {
                 Appended::Durable(put) => {
@@ -119,13 +119,6 @@ impl Writer {
                         "the log stream of this process was closed by another; beginning a new one"
                     );
                     self.given_up = Some(before(&pending));
-                    let begun = in_time(app, &mut pending, pin!(self.begin_anew(app))).await;
-                    if let Err(error) = begun {
-                        app.metrics.append_failures.inc();
-                        tracing::debug!(error = %crate::chain(&error), "cannot open a new stream");
-                        refuse(app, pending);
-                        return Ok(());
-                    }
                 }
                 Appended::Closed => {
                     refuse(app, pending);
